@@ -1,0 +1,1 @@
+//! A server process that holds shared objects, and typed proxies to them

@@ -1,0 +1,1 @@
+//! Typed connections between processes: pipe, simplex, and wait over many of them

@@ -1,0 +1,1 @@
+//! A pool of worker processes: map, imap, apply, and a dead worker costs one task

@@ -1,0 +1,1 @@
+//! Queues between processes in shared memory that survive the death of any participant

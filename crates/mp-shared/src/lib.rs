@@ -1,0 +1,1 @@
+//! Shared memory and what lives in it: robust locks, values, arrays, events, named segments

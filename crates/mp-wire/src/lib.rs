@@ -1,0 +1,1 @@
+//! Messages between processes on Linux: bytes and the file descriptors that travel with them

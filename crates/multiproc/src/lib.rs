@@ -1,0 +1,1 @@
+//! The multiprocessing module of Python, whole, for Rust on Linux
