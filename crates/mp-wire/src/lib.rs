@@ -1,1 +1,22 @@
-//! Messages between processes on Linux: bytes and the file descriptors that travel with them
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("mp-wire works on Linux alone: it needs SCM_RIGHTS, memfd_create and seals");
+
+mod codec;
+mod deadline;
+mod error;
+mod fd;
+mod guard;
+mod message;
+pub mod poll;
+pub mod socket;
+mod sys;
+
+pub use codec::{decode, encode, encode_into};
+pub use deadline::Deadline;
+pub use error::{Error, ErrorKind};
+pub use fd::Fd;
+pub use message::Message;
+pub use socket::Limits;

@@ -1,0 +1,154 @@
+//! Values to messages and back, and the side channel by which descriptors join them.
+//!
+//! While a value is being encoded, a thread-local list collects the descriptors that its handles attach; while
+//! one is being decoded, another list hands them out. Both are put back as they were when the call ends, by
+//! return, error or panic, so that a `Serialize` that encodes something else inside works.
+
+use std::any::type_name;
+use std::cell::RefCell;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::guard::{Budget, Guarded};
+use crate::{Error, ErrorKind, Fd, Message};
+
+/// A list of descriptors, while a message is being encoded or decoded in this thread.
+type Slot = RefCell<Option<Vec<Fd>>>;
+
+thread_local! {
+    static ENCODING: Slot = const { RefCell::new(None) };
+    static DECODING: Slot = const { RefCell::new(None) };
+}
+
+/// Puts a list into its slot for the time of a call, and what was there before back afterwards.
+struct Scope {
+    slot: &'static std::thread::LocalKey<Slot>,
+    outer: Option<Vec<Fd>>,
+}
+
+impl Scope {
+    fn enter(slot: &'static std::thread::LocalKey<Slot>, list: Vec<Fd>) -> Self {
+        Self { slot, outer: slot.replace(Some(list)) }
+    }
+
+    fn leave(self) -> Vec<Fd> {
+        self.slot.take().unwrap_or_default()
+    }
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        self.slot.set(self.outer.take());
+    }
+}
+
+/// Adds a descriptor to the message that is being encoded, and gives its index; `None` outside a message.
+pub(crate) fn attach(fd: &Fd) -> Option<u32> {
+    ENCODING.with_borrow_mut(|list| {
+        let list = list.as_mut()?;
+        let index = list.iter().position(|known| known.is_same(fd)).unwrap_or_else(|| {
+            list.push(fd.clone());
+            list.len() - 1
+        });
+        u32::try_from(index).ok()
+    })
+}
+
+/// A descriptor of the message that is being decoded; `None` outside a message or beyond its last one.
+pub(crate) fn detach(index: u32) -> Option<Fd> {
+    DECODING.with_borrow(|list| list.as_ref()?.get(index as usize).cloned())
+}
+
+/// Encodes a value into a message: bytes, and the descriptors of the handles in it.
+///
+/// # Errors
+///
+/// [`ErrorKind::Encode`] if the value does not serialize: its own `Serialize` says so, a sequence does not
+/// know its length, or it uses what the format has no form for (`#[serde(flatten)]`, untagged enums).
+///
+/// # Examples
+///
+/// ```
+/// let message = mp_wire::encode("text")?;
+/// assert_eq!(message.decode::<String>()?, "text");
+/// # Ok::<(), mp_wire::Error>(())
+/// ```
+pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Message, Error> {
+    let mut message = Message::default();
+    encode_into(value, &mut message)?;
+    Ok(message)
+}
+
+/// Encodes a value into a message that exists, in place of what it held, and reuses its memory.
+///
+/// # Errors
+///
+/// As [`encode`]; the message is empty then.
+///
+/// # Examples
+///
+/// ```
+/// let mut message = mp_wire::Message::default();
+/// for number in 0..3 {
+///     mp_wire::encode_into(&number, &mut message)?;
+///     assert_eq!(message.decode::<i32>()?, number);
+/// }
+/// # Ok::<(), mp_wire::Error>(())
+/// ```
+pub fn encode_into<T: Serialize + ?Sized>(value: &T, message: &mut Message) -> Result<(), Error> {
+    message.fds.clear();
+    let mut bytes = std::mem::take(&mut message.bytes);
+    bytes.clear();
+    let scope = Scope::enter(&ENCODING, std::mem::take(&mut message.fds));
+    let result = postcard::to_extend(value, bytes);
+    message.fds = scope.leave();
+    match result {
+        Ok(bytes) => {
+            message.bytes = bytes;
+            Ok(())
+        }
+        Err(error) => {
+            message.fds.clear();
+            let what = format!("a value of type `{}` does not serialize", type_name::<T>());
+            Err(Error::with_source(ErrorKind::Encode, what, error))
+        }
+    }
+}
+
+/// Decodes a value from bytes and the descriptors that came with them.
+///
+/// Descriptors that the value does not take are closed with the message.
+///
+/// # Errors
+///
+/// [`ErrorKind::Decode`] if the bytes are not a value of this type: too few, too many, a length that lies, nesting
+/// deeper than 256 levels, or a great many elements without a byte behind them. It costs no memory beyond what
+/// the bytes justify.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(mp_wire::decode::<u8>(&[7], &[])?, 7);
+/// assert!(mp_wire::decode::<u8>(&[7, 7], &[]).is_err());
+/// # Ok::<(), mp_wire::Error>(())
+/// ```
+pub fn decode<T: DeserializeOwned>(bytes: &[u8], fds: &[Fd]) -> Result<T, Error> {
+    let scope = Scope::enter(&DECODING, fds.to_vec());
+    let budget = Budget::new(bytes.len());
+    let mut inner = postcard::Deserializer::from_bytes(bytes);
+    let result = T::deserialize(Guarded::new(&mut inner, &budget));
+    let result = result.and_then(|value| Ok((value, inner.finalize()?)));
+    drop(scope);
+    let failed = |what: &str| format!("{what} a value of type `{}`", type_name::<T>());
+    match result {
+        Ok((value, [])) => Ok(value),
+        Ok((_, rest)) => {
+            let what = format!("{} bytes are left over behind", rest.len());
+            Err(Error::new(ErrorKind::Decode, failed(&what)))
+        }
+        Err(error) => {
+            Err(Error::with_source(ErrorKind::Decode, failed("the message is not"), error))
+        }
+    }
+}

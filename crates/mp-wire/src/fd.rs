@@ -1,0 +1,92 @@
+//! A descriptor that clones cheaply and travels in messages.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+
+use crate::codec;
+
+/// An open file descriptor, shared by its clones, that can be part of a message.
+///
+/// Inside [`encode`](crate::encode) it puts itself into the message and writes its index; inside
+/// [`decode`](crate::decode) it takes itself out. Clones in one message travel once. Everything that owns a
+/// descriptor and should travel holds one of these and derives `Serialize` and `Deserialize`.
+///
+/// # Errors
+///
+/// Serializing one anywhere else (JSON, a file) is an error: a number means nothing in another process.
+///
+/// # Examples
+///
+/// ```
+/// use mp_wire::Fd;
+/// use std::{fs::File, io::Read, os::fd::OwnedFd};
+///
+/// let file = Fd::from(OwnedFd::from(File::open("/proc/self/comm")?));
+/// let message = mp_wire::encode(&("a file", file))?;
+/// assert_eq!(message.fds.len(), 1);
+///
+/// let (name, file): (String, Fd) = message.decode()?;
+/// let mut text = String::new();
+/// File::from(file.into_owned()?).read_to_string(&mut text)?;
+/// assert_eq!(name, "a file");
+/// assert!(!text.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Fd(Arc<OwnedFd>);
+
+impl Fd {
+    /// Takes the descriptor out; duplicates it if clones still share it.
+    ///
+    /// # Errors
+    ///
+    /// The process has as many descriptors open as it may have.
+    pub fn into_owned(self) -> io::Result<OwnedFd> {
+        Arc::try_unwrap(self.0).or_else(|shared| shared.try_clone())
+    }
+
+    /// Says whether both are clones of one, so that they travel as one.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl From<OwnedFd> for Fd {
+    fn from(fd: OwnedFd) -> Self {
+        Self(Arc::new(fd))
+    }
+}
+
+impl AsFd for Fd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for Fd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+impl Serialize for Fd {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match codec::attach(self) {
+            Some(index) if !serializer.is_human_readable() => serializer.serialize_u32(index),
+            _ => Err(ser::Error::custom(
+                "a handle can be serialized only inside a message to another process",
+            )),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Fd {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let index = u32::deserialize(deserializer)?;
+        codec::detach(index).ok_or_else(|| de::Error::custom("the message has no such descriptor"))
+    }
+}

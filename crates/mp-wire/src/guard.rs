@@ -1,0 +1,310 @@
+//! A deserializer around postcard's that bounds what hostile bytes can cost.
+//!
+//! Postcard limits memory already: a length that lies ends when the bytes do. Two things cost nothing in bytes and
+//! so have no end of their own: nesting, which ends in a stack overflow, and elements of no size, which a length of
+//! eight bytes can order 2⁶⁴ of. Every composite goes through here; the leaves pass straight on.
+
+use std::cell::Cell;
+use std::fmt;
+
+use serde::de::{
+    DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor,
+};
+
+/// How deep composites may nest.
+const MAX_DEPTH: u32 = 256;
+
+/// How many elements a message may have in its sequences and maps beyond one for each of its bytes.
+const SPARE_ELEMENTS: u64 = 1 << 20;
+
+/// What is left of the allowances of one message.
+pub(crate) struct Budget {
+    depth: Cell<u32>,
+    elements: Cell<u64>,
+}
+
+impl Budget {
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self { depth: Cell::new(MAX_DEPTH), elements: Cell::new(bytes as u64 + SPARE_ELEMENTS) }
+    }
+
+    /// Goes one level down for the time of `inside`.
+    fn nest<T, E: Error>(&self, inside: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        let depth = self.depth.get();
+        self.depth.set(depth.checked_sub(1).ok_or_else(|| E::custom("nested too deeply"))?);
+        let result = inside();
+        self.depth.set(depth);
+        result
+    }
+
+    fn element<E: Error>(&self) -> Result<(), E> {
+        let left = self.elements.get().checked_sub(1);
+        self.elements.set(left.ok_or_else(|| E::custom("more elements than the bytes justify"))?);
+        Ok(())
+    }
+}
+
+/// Anything of serde's, with the budget that it has to keep to.
+pub(crate) struct Guarded<'b, T> {
+    inner: T,
+    budget: &'b Budget,
+    /// Each element that is asked for counts against the budget.
+    counts: bool,
+}
+
+impl<'b, T> Guarded<'b, T> {
+    pub(crate) fn new(inner: T, budget: &'b Budget) -> Self {
+        Self { inner, budget, counts: false }
+    }
+
+    /// The same budget for what this leads to, which inherits whether its elements count.
+    fn with<U>(&self, inner: U) -> Guarded<'b, U> {
+        Guarded { inner, budget: self.budget, counts: self.counts }
+    }
+
+    fn counted<U>(&self, inner: U) -> Guarded<'b, U> {
+        Guarded { inner, budget: self.budget, counts: true }
+    }
+
+    fn uncounted<U>(&self, inner: U) -> Guarded<'b, U> {
+        Guarded { inner, budget: self.budget, counts: false }
+    }
+
+    fn element<E: Error>(&self) -> Result<(), E> {
+        if self.counts { self.budget.element() } else { Ok(()) }
+    }
+}
+
+macro_rules! leaves {
+    ($($method:ident)*) => {
+        $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+            self.inner.$method(visitor)
+        })*
+    };
+}
+
+macro_rules! composites {
+    ($($with:ident $method:ident($($name:ident: $type:ty),*))*) => {
+        $(fn $method<V: Visitor<'de>>(self, $($name: $type,)* visitor: V) -> Result<V::Value, D::Error> {
+            let visitor = self.$with(visitor);
+            self.budget.nest(|| self.inner.$method($($name,)* visitor))
+        })*
+    };
+}
+
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guarded<'_, D> {
+    type Error = D::Error;
+
+    leaves! {
+        deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128
+        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_u128
+        deserialize_f32 deserialize_f64 deserialize_char deserialize_str deserialize_string
+        deserialize_bytes deserialize_byte_buf deserialize_unit deserialize_identifier
+        deserialize_ignored_any deserialize_any
+    }
+
+    // The bytes say how many elements a sequence or a map has; the type says it of all others.
+    composites! {
+        uncounted deserialize_option()
+        uncounted deserialize_newtype_struct(name: &'static str)
+        counted deserialize_seq()
+        uncounted deserialize_tuple(len: usize)
+        uncounted deserialize_tuple_struct(name: &'static str, len: usize)
+        counted deserialize_map()
+        uncounted deserialize_struct(name: &'static str, fields: &'static [&'static str])
+        uncounted deserialize_enum(name: &'static str, variants: &'static [&'static str])
+    }
+
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        self.inner.deserialize_unit_struct(name, visitor)
+    }
+
+    fn is_human_readable(&self) -> bool {
+        self.inner.is_human_readable()
+    }
+}
+
+/// Visitors of composites: only the forms that postcard calls for them.
+impl<'de, V: Visitor<'de>> Visitor<'de> for Guarded<'_, V> {
+    type Value = V::Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.expecting(f)
+    }
+
+    fn visit_none<E: Error>(self) -> Result<V::Value, E> {
+        self.inner.visit_none()
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
+        let deserializer = self.with(deserializer);
+        self.inner.visit_some(deserializer)
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(
+        self,
+        deserializer: D,
+    ) -> Result<V::Value, D::Error> {
+        let deserializer = self.with(deserializer);
+        self.inner.visit_newtype_struct(deserializer)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
+        let access = self.with(access);
+        self.inner.visit_seq(access)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
+        let access = self.with(access);
+        self.inner.visit_map(access)
+    }
+
+    fn visit_enum<A: EnumAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
+        let access = self.with(access);
+        self.inner.visit_enum(access)
+    }
+}
+
+impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Guarded<'_, S> {
+    type Value = S::Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<S::Value, D::Error> {
+        let deserializer = self.with(deserializer);
+        self.inner.deserialize(deserializer)
+    }
+}
+
+impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Guarded<'_, A> {
+    type Error = A::Error;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, A::Error> {
+        self.element()?;
+        let seed = self.with(seed);
+        self.inner.next_element_seed(seed)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        self.inner.size_hint()
+    }
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Guarded<'_, A> {
+    type Error = A::Error;
+
+    fn next_key_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, A::Error> {
+        self.element()?;
+        let seed = self.with(seed);
+        self.inner.next_key_seed(seed)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
+        let seed = self.with(seed);
+        self.inner.next_value_seed(seed)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        self.inner.size_hint()
+    }
+}
+
+impl<'de, 'b, A: EnumAccess<'de>> EnumAccess<'de> for Guarded<'b, A> {
+    type Error = A::Error;
+    type Variant = Guarded<'b, A::Variant>;
+
+    fn variant_seed<S: DeserializeSeed<'de>>(
+        self,
+        seed: S,
+    ) -> Result<(S::Value, Self::Variant), A::Error> {
+        let seed = self.with(seed);
+        let (value, variant) = self.inner.variant_seed(seed)?;
+        Ok((value, Guarded::new(variant, self.budget)))
+    }
+}
+
+impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Guarded<'_, A> {
+    type Error = A::Error;
+
+    fn unit_variant(self) -> Result<(), A::Error> {
+        self.inner.unit_variant()
+    }
+
+    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, A::Error> {
+        let seed = self.with(seed);
+        self.inner.newtype_variant_seed(seed)
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, A::Error> {
+        let visitor = self.with(visitor);
+        self.inner.tuple_variant(len, visitor)
+    }
+
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, A::Error> {
+        let visitor = self.with(visitor);
+        self.inner.struct_variant(fields, visitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::{Deserialize, Serialize};
+
+    use crate::{ErrorKind, decode, encode};
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    enum Tree {
+        Leaf,
+        Node(Box<Tree>),
+        Pair { left: Box<Tree>, right: Box<Tree> },
+    }
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Unit;
+
+    fn nested(depth: u32) -> Tree {
+        (0..depth).fold(Tree::Leaf, |inside, _| Tree::Node(Box::new(inside)))
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        let tree = nested(100);
+        assert_eq!(encode(&tree).unwrap().decode::<Tree>().unwrap(), tree);
+        let bytes = vec![1; 1_000_000];
+        assert_eq!(decode::<Tree>(&bytes, &[]).unwrap_err().kind(), ErrorKind::Decode);
+    }
+
+    #[test]
+    fn every_form_passes_through() {
+        let pair = Tree::Pair { left: Box::new(Tree::Leaf), right: Box::new(nested(2)) };
+        assert_eq!(encode(&pair).unwrap().decode::<Tree>().unwrap(), pair);
+        let map = std::collections::BTreeMap::from([(1_u8, Some("a".to_owned())), (2, None)]);
+        assert_eq!(
+            encode(&map).unwrap().decode::<std::collections::BTreeMap<_, _>>().unwrap(),
+            map
+        );
+        let many = vec![(1_u8, (2_u8,), [3_u8; 2]); 2_000_000];
+        assert!(encode(&many).unwrap().decode::<Vec<(u8, (u8,), [u8; 2])>>().unwrap() == many);
+    }
+
+    #[test]
+    fn elements_of_no_size_are_bounded() {
+        let some = vec![Unit, Unit];
+        assert_eq!(encode(&some).unwrap().decode::<Vec<Unit>>().unwrap(), some);
+        let bomb = encode(&u64::MAX).unwrap().bytes;
+        assert_eq!(decode::<Vec<Unit>>(&bomb, &[]).unwrap_err().kind(), ErrorKind::Decode);
+        assert_eq!(decode::<Vec<()>>(&bomb, &[]).unwrap_err().kind(), ErrorKind::Decode);
+    }
+}
