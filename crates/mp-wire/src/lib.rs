@@ -10,6 +10,7 @@ mod error;
 mod fd;
 mod guard;
 mod message;
+pub mod peek;
 pub mod poll;
 pub mod socket;
 mod sys;

@@ -99,6 +99,13 @@ pub(crate) fn recv_packet(
     })
 }
 
+/// Throws the first packet away; the kernel closes its descriptors.
+pub(crate) fn discard_packet(socket: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: no bytes are asked for, so none are written.
+    let result = unsafe { libc::recv(socket.as_raw_fd(), ptr::null_mut(), 0, libc::MSG_DONTWAIT) };
+    check(result).map(drop)
+}
+
 fn empty_message(slices: &mut [libc::iovec; 2]) -> libc::msghdr {
     // SAFETY: all zeroes is a valid `msghdr`: null pointers and lengths of zero.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
