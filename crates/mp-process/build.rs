@@ -1,4 +1,5 @@
+//! Does nothing: the `links` key in Cargo.toml wants a build script.
+
 fn main() {
-    // The `links` key in Cargo.toml needs a build script; there is nothing to build.
     println!("cargo::rerun-if-changed=build.rs");
 }

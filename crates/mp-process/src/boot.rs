@@ -1,0 +1,149 @@
+//! The beginning of a process that this crate started: what comes before the user's function, and after.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStringExt;
+
+use mp_wire::{Deadline, Fd, Limits, Message, socket};
+
+use crate::code::Code;
+use crate::current::Current;
+use crate::image::Image;
+use crate::outcome::{self, Failure, Outcome, Panic};
+use crate::process::Entry;
+use crate::sys::{self, On};
+use crate::wire::{self, First, Hello, Job, Request};
+use crate::{exit, zygote};
+
+/// Takes over a process that was executed with the marker, before `main`. Never returns.
+pub(crate) fn take_over() -> ! {
+    let Some(socket) = parents_socket() else {
+        let text = "this program is executed with such a first argument only by itself\n";
+        let _ = std::io::stderr().write_all(text.as_bytes());
+        sys::exit_now(125);
+    };
+    sys::close_all_but(socket.as_fd());
+    sys::open_streams();
+    // What the standard library does before `main`.
+    sys::on_signal(libc::SIGPIPE, On::Ignore);
+    match wire::recv::<First>(&socket) {
+        Ok(First::Zygote { program }) if program == Image::get().program() => zygote::serve(socket),
+        Ok(First::Child(job)) => run(socket, *job),
+        // Another build, or the parent is gone.
+        _ => sys::exit_now(125),
+    }
+}
+
+/// The socket that a parent gave: made by the process that is the parent still. A stranger who executes the program
+/// with the marker, or a program with more rights than its caller, gets none.
+fn parents_socket() -> Option<Fd> {
+    if sys::is_privileged() {
+        return None;
+    }
+    let socket = sys::inherited(sys::SOCKET_FD)?;
+    let peer = sys::peer_pid(socket.as_fd()).ok()?;
+    (peer == sys::parent_pid()).then(|| Fd::from(socket))
+}
+
+/// The beginning of a child that the zygote has forked.
+pub(crate) fn forked(request: Request) -> ! {
+    for (number, stream) in request.streams.iter().enumerate() {
+        if let Some(stream) = stream {
+            let _ = sys::duplicate_to(stream.as_fd(), number as i32, 0);
+        }
+    }
+    if let Some(directory) = &request.directory {
+        let _ = sys::change_directory(directory.as_fd());
+    }
+    if let Some(mask) = request.umask {
+        sys::set_umask(mask);
+    }
+    if sys::duplicate_to(request.life.as_fd(), sys::SOCKET_FD, libc::O_CLOEXEC).is_err() {
+        sys::exit_now(125);
+    }
+    if let Some(block) = request.environment {
+        set_environment(&block);
+    }
+    // The zygote's values stay where they are, and never drop: this function does not return to them.
+    let Some(life) = sys::inherited(sys::SOCKET_FD) else { sys::exit_now(125) };
+    sys::close_all_but(life.as_fd());
+    sys::on_signal(libc::SIGINT, On::Default);
+    sys::on_signal(libc::SIGQUIT, On::Default);
+    sys::unblock_signals();
+    let life = Fd::from(life);
+    greet(&life);
+    match wire::recv::<First>(&life) {
+        Ok(First::Child(job)) => run(life, *job),
+        _ => sys::exit_now(125),
+    }
+}
+
+/// Tells the parent who this is. It may be gone by now; then there is nothing to do.
+fn greet(life: &Fd) {
+    let Ok(process) = sys::pidfd_open(sys::pid()) else { sys::exit_now(125) };
+    let program = Image::get().program().to_vec();
+    let hello = Hello { program, pid: sys::pid(), process: process.into() };
+    if wire::send(life, &hello).is_err() {
+        sys::exit_now(125);
+    }
+}
+
+#[expect(unsafe_code, reason = "changes the environment where there is one thread")]
+fn set_environment(block: &[u8]) {
+    for (name, _) in std::env::vars_os() {
+        // SAFETY: a process that has just been forked by one of one thread.
+        unsafe { std::env::remove_var(name) };
+    }
+    for variable in block.split(|&byte| byte == 0) {
+        // The first byte may be a `=` that belongs to the name.
+        let Some(at) = variable.iter().skip(1).position(|&byte| byte == b'=') else { continue };
+        let (name, value) = (variable[..=at].to_vec(), variable[at + 2..].to_vec());
+        // SAFETY: as above.
+        unsafe { std::env::set_var(OsString::from_vec(name), OsString::from_vec(value)) };
+    }
+}
+
+/// Ties the life of this process to that of its parent.
+pub(crate) fn live_with_parent(life: &Fd) {
+    // If the parent went between the two calls, the second sees it.
+    if sys::die_with(life.as_fd()).is_err() || sys::is_hung_up(life.as_fd()) {
+        sys::exit_now(125);
+    }
+}
+
+/// Runs a function that was sent, tells what became of it, and ends the process.
+fn run(life: Fd, job: Job) -> ! {
+    let outcome = if job.program == Image::get().program() {
+        let args = socket::recv(&life, Limits::default(), Deadline::NEVER);
+        live_with_parent(&life);
+        sys::no_core_dumps();
+        sys::set_short_name(&job.identity.name);
+        let life = life.clone();
+        Current::set(job.identity, life);
+        Panic::watch();
+        call(job.entry, args)
+    } else {
+        Outcome::Failed(Failure::Stranger)
+    };
+    let code = outcome.exit_code();
+    outcome::send(&life, outcome);
+    drop(life);
+    exit::finish();
+    std::process::exit(code)
+}
+
+#[expect(unsafe_code, reason = "calls a function that the parent sent")]
+fn call(entry: u64, args: Result<Message, mp_wire::Error>) -> Outcome {
+    let args = match args {
+        Ok(args) => args,
+        Err(error) => return Outcome::Failed(Failure::Arguments(crate::error::chain(&error))),
+    };
+    let Some(entry) = Code::<Entry>::from_offset(entry) else {
+        return Outcome::Failed(Failure::Stranger);
+    };
+    // SAFETY: it came over the socket that only the parent holds, which runs the same build, as compared above, and
+    // which makes it of an `Entry`.
+    let entry = unsafe { entry.get() };
+    entry(args)
+}

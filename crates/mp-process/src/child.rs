@@ -1,0 +1,358 @@
+//! A process that was started.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mp_wire::Deadline;
+use serde::de::DeserializeOwned;
+
+use crate::outcome::{self, Failure, Outcome};
+use crate::record::Record;
+use crate::{Error, ExitStatus, JoinError, JoinErrorKind, registry};
+
+/// A process that was started, whose function returns `R`.
+///
+/// # Dropping
+///
+/// A handle that is dropped neither waits nor kills: the process goes on, is among [`active_children`] until it ends,
+/// and is reaped. When this process ends normally, it waits for the children that are not daemons.
+///
+/// # Examples
+///
+/// ```
+/// use mp_process::Process;
+/// use std::time::Duration;
+///
+/// let child = Process::new(|| std::thread::sleep(Duration::from_secs(3600)), ()).start()?;
+/// assert!(child.is_alive());
+/// child.terminate()?;
+/// assert_eq!(child.wait().signal(), Some(15));
+/// # Ok::<(), mp_process::Error>(())
+/// ```
+pub struct Child<R> {
+    record: Arc<Record>,
+    value: PhantomData<fn() -> R>,
+}
+
+impl<R> Child<R> {
+    pub(crate) fn new(record: Arc<Record>) -> Self {
+        Self { record, value: PhantomData }
+    }
+
+    /// The number of the process.
+    #[must_use]
+    #[doc(alias = "ident")]
+    pub fn pid(&self) -> u32 {
+        self.record.pid()
+    }
+
+    /// The name of the process.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.record.name()
+    }
+
+    /// Says whether the process was started as a daemon.
+    #[must_use]
+    pub fn is_daemon(&self) -> bool {
+        self.record.is_daemon()
+    }
+
+    /// Says whether the process has not ended.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.record.try_status().is_none()
+    }
+
+    /// How the process ended; `None` while it runs.
+    ///
+    /// # Python
+    ///
+    /// `p.exitcode` is `child.exit_status().and_then(|status| status.exit_code())`.
+    #[must_use]
+    #[doc(alias = "exitcode")]
+    pub fn exit_status(&self) -> Option<ExitStatus> {
+        self.record.try_status()
+    }
+
+    /// Waits for the process to end. Can be called again.
+    ///
+    /// The value of the function stays for [`join`](Self::join).
+    pub fn wait(&self) -> ExitStatus {
+        self.record.wait(Deadline::NEVER).unwrap_or(ExitStatus::UNKNOWN)
+    }
+
+    /// Waits for the process to end, for `timeout` at most; `None` if it still runs then.
+    pub fn wait_timeout(&self, timeout: Duration) -> Option<ExitStatus> {
+        self.record.wait(Deadline::after(timeout))
+    }
+
+    /// Asks the process to end (`SIGTERM`); no error if it has.
+    ///
+    /// Its own children end with it.
+    ///
+    /// # Errors
+    ///
+    /// The process belongs to another user by now.
+    pub fn terminate(&self) -> Result<(), Error> {
+        self.record.signal(libc::SIGTERM)
+    }
+
+    /// Kills the process (`SIGKILL`); no error if it has ended.
+    ///
+    /// Its own children end with it.
+    ///
+    /// # Errors
+    ///
+    /// The process belongs to another user by now.
+    pub fn kill(&self) -> Result<(), Error> {
+        self.record.signal(libc::SIGKILL)
+    }
+
+    /// Interrupts the process (`SIGINT`), as Ctrl-C does; no error if it has ended.
+    ///
+    /// # Errors
+    ///
+    /// The process belongs to another user by now.
+    pub fn interrupt(&self) -> Result<(), Error> {
+        self.record.signal(libc::SIGINT)
+    }
+
+    /// A descriptor (a pidfd) that can be read, as `poll` and `epoll` say, once the process has ended.
+    ///
+    /// [`exit_status`](Self::exit_status) may need a moment more.
+    #[must_use]
+    pub fn sentinel(&self) -> BorrowedFd<'_> {
+        self.record.sentinel()
+    }
+
+    /// Waits for the process to end, and gives what its function returned.
+    ///
+    /// # Blocking
+    ///
+    /// For as long as the process runs. A value that is large does not keep it from ending.
+    ///
+    /// # Errors
+    ///
+    /// There is no value: the function panicked, the process exited or was killed before it returned, or the value or
+    /// the arguments did not travel. See [`JoinErrorKind`].
+    pub fn join(mut self) -> Result<R, JoinError>
+    where
+        R: DeserializeOwned,
+    {
+        let status = self.wait();
+        self.take(status)
+    }
+
+    /// As [`join`](Self::join), for `timeout` at most; `None` if the process still runs then.
+    ///
+    /// Nothing is lost by a timeout: join again. The value is given once.
+    ///
+    /// # Errors
+    ///
+    /// As [`join`](Self::join); [`JoinErrorKind::AlreadyJoined`] after a call that gave the value.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_process::Process;
+    /// use std::time::Duration;
+    ///
+    /// fn slow() -> u8 {
+    ///     std::thread::sleep(Duration::from_millis(50));
+    ///     7
+    /// }
+    ///
+    /// let mut child = Process::new(slow, ()).start()?;
+    /// let value = loop {
+    ///     match child.join_timeout(Duration::from_millis(20)) {
+    ///         Some(result) => break result?,
+    ///         None => println!("still at it"),
+    ///     }
+    /// };
+    /// assert_eq!(value, 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn join_timeout(&mut self, timeout: Duration) -> Option<Result<R, JoinError>>
+    where
+        R: DeserializeOwned,
+    {
+        let status = self.wait_timeout(timeout)?;
+        Some(self.take(status))
+    }
+
+    /// Takes the outcome out of the socket of the child, which has ended.
+    fn take(&mut self, status: ExitStatus) -> Result<R, JoinError>
+    where
+        R: DeserializeOwned,
+    {
+        let error = |kind| JoinError::new(self.name(), kind, status);
+        if !self.record.is_ours() {
+            return Err(error(JoinErrorKind::NotParent));
+        }
+        let Some(life) = registry::take(self.record.serial()) else {
+            return Err(error(JoinErrorKind::AlreadyJoined));
+        };
+        match outcome::receive(&life) {
+            Ok(Some(Outcome::Returned(message))) => {
+                message.decode().map_err(|cause| error(JoinErrorKind::Decode(cause)))
+            }
+            Ok(Some(Outcome::Failed(failure))) => Err(error(match failure {
+                Failure::Panicked(panic) => JoinErrorKind::Panicked(panic),
+                Failure::Arguments(why) => JoinErrorKind::Arguments(why),
+                Failure::Value(why) => JoinErrorKind::Encode(why),
+                Failure::Stranger => JoinErrorKind::Stranger,
+            })),
+            Ok(None) => Err(JoinError::silent(self.name(), status)),
+            Err(cause) => Err(error(JoinErrorKind::Decode(cause))),
+        }
+    }
+}
+
+impl<R> Drop for Child<R> {
+    fn drop(&mut self) {
+        if self.record.is_ours() {
+            registry::drop_handle(&self.record);
+        }
+    }
+}
+
+impl<R> AsFd for Child<R> {
+    /// The [`sentinel`](Child::sentinel).
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.sentinel()
+    }
+}
+
+impl<R> fmt::Debug for Child<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        debug(&self.record, f, "Child")
+    }
+}
+
+fn debug(record: &Record, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
+    f.debug_struct(name)
+        .field("name", &record.name())
+        .field("pid", &record.pid())
+        .field("daemon", &record.is_daemon())
+        .field("exit_status", &record.try_status())
+        .finish_non_exhaustive()
+}
+
+/// The children of this process that have not ended, in the order in which they were started.
+///
+/// Children that have ended and whose handles were dropped are reaped.
+///
+/// # Examples
+///
+/// ```
+/// use mp_process::{Process, active_children};
+///
+/// let child = Process::new(|| -> () { loop { std::thread::park() } }, ()).daemon(true).start()?;
+/// let pid = child.pid();
+/// drop(child);
+/// let child = active_children().into_iter().find(|child| child.pid() == pid).expect("it runs");
+/// child.kill()?;
+/// child.wait();
+/// assert!(active_children().iter().all(|child| child.pid() != pid));
+/// # Ok::<(), mp_process::Error>(())
+/// ```
+#[must_use]
+pub fn active_children() -> Vec<ActiveChild> {
+    registry::alive().into_iter().map(ActiveChild).collect()
+}
+
+/// A child of this process, whatever its function returns, as [`active_children`] lists them.
+#[derive(Clone)]
+pub struct ActiveChild(Arc<Record>);
+
+impl ActiveChild {
+    /// The number of the process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.0.pid()
+    }
+
+    /// The name of the process.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    /// Says whether the process was started as a daemon.
+    #[must_use]
+    pub fn is_daemon(&self) -> bool {
+        self.0.is_daemon()
+    }
+
+    /// Says whether the process has not ended.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.0.try_status().is_none()
+    }
+
+    /// How the process ended; `None` while it runs.
+    #[must_use]
+    pub fn exit_status(&self) -> Option<ExitStatus> {
+        self.0.try_status()
+    }
+
+    /// Waits for the process to end.
+    pub fn wait(&self) -> ExitStatus {
+        self.0.wait(Deadline::NEVER).unwrap_or(ExitStatus::UNKNOWN)
+    }
+
+    /// Waits for the process to end, for `timeout` at most; `None` if it still runs then.
+    pub fn wait_timeout(&self, timeout: Duration) -> Option<ExitStatus> {
+        self.0.wait(Deadline::after(timeout))
+    }
+
+    /// Asks the process to end (`SIGTERM`); no error if it has.
+    ///
+    /// # Errors
+    ///
+    /// The process belongs to another user by now.
+    pub fn terminate(&self) -> Result<(), Error> {
+        self.0.signal(libc::SIGTERM)
+    }
+
+    /// Kills the process (`SIGKILL`); no error if it has ended.
+    ///
+    /// # Errors
+    ///
+    /// The process belongs to another user by now.
+    pub fn kill(&self) -> Result<(), Error> {
+        self.0.signal(libc::SIGKILL)
+    }
+
+    /// Interrupts the process (`SIGINT`), as Ctrl-C does; no error if it has ended.
+    ///
+    /// # Errors
+    ///
+    /// The process belongs to another user by now.
+    pub fn interrupt(&self) -> Result<(), Error> {
+        self.0.signal(libc::SIGINT)
+    }
+
+    /// A descriptor (a pidfd) that can be read, as `poll` and `epoll` say, once the process has ended.
+    #[must_use]
+    pub fn sentinel(&self) -> BorrowedFd<'_> {
+        self.0.sentinel()
+    }
+}
+
+impl AsFd for ActiveChild {
+    /// The [`sentinel`](ActiveChild::sentinel).
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.sentinel()
+    }
+}
+
+impl fmt::Debug for ActiveChild {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        debug(&self.0, f, "ActiveChild")
+    }
+}

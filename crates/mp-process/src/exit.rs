@@ -1,0 +1,39 @@
+//! The normal end of a process that has children.
+
+use std::sync::Once;
+use std::time::Duration;
+
+use mp_wire::Deadline;
+
+use crate::{registry, sys, zygote};
+
+/// How long daemons have between being asked to end and being killed.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Has [`finish`] called when this process exits.
+pub(crate) fn hook() {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| sys::at_exit(at_exit));
+}
+
+extern "C" fn at_exit() {
+    finish();
+}
+
+/// Ends the daemons, waits for the other children, and lets the zygote go.
+pub(crate) fn finish() {
+    let children = registry::alive();
+    for child in children.iter().filter(|child| child.is_daemon()) {
+        let _ = child.signal(libc::SIGTERM);
+    }
+    let deadline = Deadline::after(GRACE);
+    for child in children.iter().filter(|child| child.is_daemon()) {
+        if child.wait(deadline).is_none() {
+            let _ = child.signal(libc::SIGKILL);
+        }
+    }
+    for child in &children {
+        child.wait(Deadline::NEVER);
+    }
+    zygote::close();
+}

@@ -1,0 +1,85 @@
+//! Starting a child as a copy of this process.
+
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::sync::{Mutex, PoisonError};
+
+use mp_wire::{Deadline, Fd, Limits, socket};
+
+use crate::current::{Current, Identity};
+use crate::outcome::{self, Outcome, Panic};
+use crate::sys::{self, Forked};
+use crate::{Error, ErrorKind, boot, exit};
+
+/// A copy that is about to run its function.
+#[derive(Debug)]
+pub(crate) struct Copied {
+    pub(crate) pid: u32,
+    pub(crate) process: OwnedFd,
+    pub(crate) life: Fd,
+}
+
+/// Refuses unless this process has one thread.
+pub(crate) fn check_threads() -> Result<(), Error> {
+    let count = std::fs::read_dir("/proc/self/task").map(Iterator::count).map_err(|error| {
+        let what = "`fork` needs to count the threads of this process, and cannot";
+        Error::with_source(ErrorKind::Threads, what, error)
+    })?;
+    if count == 1 {
+        return Ok(());
+    }
+    let what = format!(
+        "this process has {count} threads: in a copy of it, what they hold would stay held for ever; \
+         use the start method `forkserver` or `spawn`"
+    );
+    Err(Error::new(ErrorKind::Threads, what))
+}
+
+/// Copies this process; the copy runs the function and never returns from here.
+pub(crate) fn fork(
+    identity: Identity,
+    function: Box<dyn FnOnce() -> Outcome + '_>,
+) -> Result<Copied, Error> {
+    // Two at once would copy each other's sockets.
+    static FORKING: Mutex<()> = Mutex::new(());
+    let forking = FORKING.lock().unwrap_or_else(PoisonError::into_inner);
+    let failed = |error| Error::from_io("no process can be forked", error);
+    let (ours, theirs) = socket::pair().map_err(failed)?;
+    let (ours, theirs) = (Fd::from(ours), Fd::from(theirs));
+    // What is in the buffers would be written twice.
+    let _ = std::io::stdout().flush();
+    sys::flush_c_streams();
+    match sys::fork().map_err(failed)? {
+        Forked::Child => {
+            drop(forking);
+            drop(ours);
+            run(identity, theirs, function)
+        }
+        Forked::Parent(pid) => {
+            drop(theirs);
+            // The child waits for a word: it cannot be gone yet, unless somebody has killed it.
+            let process = sys::pidfd_open(pid).map_err(failed)?;
+            let _ = socket::send(&ours, &[], &[], Deadline::NEVER);
+            Ok(Copied { pid, process, life: ours })
+        }
+    }
+}
+
+fn run(identity: Identity, life: Fd, function: Box<dyn FnOnce() -> Outcome + '_>) -> ! {
+    if socket::recv(&life, Limits::default(), Deadline::NEVER).is_err() {
+        sys::exit_now(125);
+    }
+    boot::live_with_parent(&life);
+    sys::no_core_dumps();
+    sys::set_short_name(&identity.name);
+    Current::set(identity, life.clone());
+    Panic::watch();
+    let outcome = function();
+    let code = outcome.exit_code();
+    outcome::send(&life, outcome);
+    exit::finish();
+    let _ = std::io::stdout().flush();
+    sys::flush_c_streams();
+    // Not `exit`: the functions that the parent registered for its own end are the parent's.
+    sys::exit_now(code)
+}

@@ -1,0 +1,215 @@
+//! One child: what its parent knows about it, and how it learns of its end.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use mp_wire::{Deadline, poll};
+
+use crate::{Error, ExitStatus, sys};
+
+/// Who learns how the child ended.
+#[derive(Debug)]
+pub(crate) enum Reaper {
+    /// This process is its parent.
+    Here,
+    /// The zygote is, and writes the status to this pipe.
+    Zygote(OwnedFd),
+}
+
+/// What the zygote writes to a child's pipe.
+pub(crate) enum Note {
+    /// It ended, with this status in the form of `waitpid`.
+    Ended(i32),
+    /// It could not be forked, with this `errno`.
+    NotForked(i32),
+}
+
+impl Note {
+    const LEN: usize = 8;
+
+    pub(crate) fn write(self, pipe: BorrowedFd<'_>) {
+        let (kind, value) = match self {
+            Self::Ended(status) => (1_i32, status),
+            Self::NotForked(errno) => (2, errno),
+        };
+        let mut bytes = [0; Self::LEN];
+        bytes[..4].copy_from_slice(&kind.to_ne_bytes());
+        bytes[4..].copy_from_slice(&value.to_ne_bytes());
+        sys::write(pipe, &bytes);
+    }
+
+    /// Reads it; `Ok(None)` if it is not there yet, an error if it will never be.
+    pub(crate) fn read(pipe: BorrowedFd<'_>) -> Result<Option<Self>, ()> {
+        let mut bytes = [0; Self::LEN];
+        match sys::read(pipe, &mut bytes) {
+            Ok(None) => Ok(None),
+            Ok(Some(Self::LEN)) => {
+                let word = |at: usize| i32::from_ne_bytes([0, 1, 2, 3].map(|i| bytes[at + i]));
+                match word(0) {
+                    1 => Ok(Some(Self::Ended(word(4)))),
+                    _ => Ok(Some(Self::NotForked(word(4)))),
+                }
+            }
+            _ => Err(()),
+        }
+    }
+}
+
+/// A child that was started.
+#[derive(Debug)]
+pub(crate) struct Record {
+    serial: u64,
+    name: String,
+    daemon: bool,
+    pid: u32,
+    process: OwnedFd,
+    reaper: Reaper,
+    status: OnceLock<ExitStatus>,
+    /// Held while the status is asked for, so that one thread does not take it away from another.
+    asking: Mutex<()>,
+    /// The process that started it; copies of that one must not take its status.
+    owner: u32,
+}
+
+impl Record {
+    pub(crate) fn new(
+        serial: u64,
+        name: String,
+        daemon: bool,
+        pid: u32,
+        process: OwnedFd,
+        reaper: Reaper,
+    ) -> Self {
+        let (status, asking, owner) = (OnceLock::new(), Mutex::new(()), sys::pid());
+        Self { serial, name, daemon, pid, process, reaper, status, asking, owner }
+    }
+
+    pub(crate) fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn is_daemon(&self) -> bool {
+        self.daemon
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// The pidfd.
+    pub(crate) fn sentinel(&self) -> BorrowedFd<'_> {
+        self.process.as_fd()
+    }
+
+    /// Says whether this process started it, and is not a copy of the one that did.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.owner == sys::pid()
+    }
+
+    pub(crate) fn signal(&self, signal: i32) -> Result<(), Error> {
+        if self.status.get().is_some() {
+            return Ok(());
+        }
+        sys::pidfd_signal(self.sentinel(), signal).map_err(|error| {
+            Error::from_io(format!("process `{}` cannot be signalled", self.name), error)
+        })
+    }
+
+    /// How it ended; `None` if it has not, or if whoever knows has not said so yet.
+    pub(crate) fn try_status(&self) -> Option<ExitStatus> {
+        if let Some(status) = self.status.get() {
+            return Some(*status);
+        }
+        let _asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(status) = self.status.get() {
+            return Some(*status);
+        }
+        let status = self.ask()?;
+        Some(*self.status.get_or_init(|| status))
+    }
+
+    fn ask(&self) -> Option<ExitStatus> {
+        match &self.reaper {
+            _ if !self.is_ours() => self.ask_kernel(),
+            Reaper::Here => match sys::reap(self.sentinel()) {
+                Ok(status) => status,
+                // Somebody else has reaped it, or the program ignores SIGCHLD.
+                Err(_) => self.ask_kernel(),
+            },
+            Reaper::Zygote(pipe) => match Note::read(pipe.as_fd()) {
+                Ok(None) => None,
+                Ok(Some(Note::Ended(status))) => Some(ExitStatus::from_wait(status)),
+                Ok(Some(Note::NotForked(_))) => Some(ExitStatus::UNKNOWN),
+                // The zygote is dead. Its children live on, and have another parent now.
+                Err(()) => self.ask_kernel(),
+            },
+        }
+    }
+
+    /// Asks for the end of a process that is not a child of this one.
+    fn ask_kernel(&self) -> Option<ExitStatus> {
+        if sys::poll(self.sentinel(), libc::POLLIN, 0) == 0 {
+            return None;
+        }
+        // The kernel tells once its new parent has reaped it, which may be about to happen, or never.
+        for pause in [0, 1, 5, 20, 100, 300] {
+            if let Some(status) = sys::exit_info(self.sentinel()) {
+                return Some(status);
+            }
+            if let Some(status) = self.zombie_status() {
+                return Some(status);
+            }
+            if sys::poll(self.sentinel(), 0, pause) & libc::POLLHUP != 0 {
+                return Some(sys::exit_info(self.sentinel()).unwrap_or(ExitStatus::UNKNOWN));
+            }
+        }
+        Some(ExitStatus::UNKNOWN)
+    }
+
+    /// What `/proc` says about a process that has ended and that nobody has reaped.
+    fn zombie_status(&self) -> Option<ExitStatus> {
+        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?;
+        // The number may be another's by now, unless the process is still there.
+        if sys::poll(self.sentinel(), 0, 0) & libc::POLLHUP != 0 {
+            return None;
+        }
+        let (_, fields) = text.rsplit_once(')')?;
+        let mut fields = fields.split_whitespace();
+        (fields.next()? == "Z").then_some(())?;
+        fields.last()?.parse().ok().map(ExitStatus::from_wait)
+    }
+
+    /// Waits for its end; `None` if the deadline came first.
+    pub(crate) fn wait(&self, deadline: Deadline) -> Option<ExitStatus> {
+        loop {
+            if let Some(status) = self.try_status() {
+                return Some(status);
+            }
+            if deadline.is_past() {
+                return None;
+            }
+            let waited = match &self.reaper {
+                Reaper::Zygote(pipe) if self.is_ours() => self.wait_note(pipe.as_fd(), deadline),
+                _ => poll::wait_readable(self.sentinel(), deadline).map(drop),
+            };
+            if waited.is_err() {
+                // No memory for the wait itself: look again in a while.
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+
+    fn wait_note(&self, pipe: BorrowedFd<'_>, deadline: Deadline) -> std::io::Result<()> {
+        if poll::wait_readable(pipe, deadline)? && sys::poll(pipe, libc::POLLIN, 0) == libc::POLLHUP
+        {
+            // It will never say. Then the process itself has to.
+            poll::wait_readable(self.sentinel(), deadline)?;
+        }
+        Ok(())
+    }
+}

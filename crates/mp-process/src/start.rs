@@ -1,0 +1,152 @@
+//! Starting a child: what the start methods have in common.
+
+use std::sync::Arc;
+
+use mp_wire::{Deadline, Fd, Message, socket};
+
+use crate::current::{self, Identity};
+use crate::image::Image;
+use crate::outcome::Outcome;
+use crate::record::{Reaper, Record};
+use crate::registry::{self, Pair};
+use crate::wire::{First, Job};
+use crate::zygote::{self, Refusal};
+use crate::{Error, ErrorKind, StartMethod, current_process, execute, exit, fork, sys};
+
+/// How often another zygote is tried when one was killed just then.
+const ATTEMPTS: u32 = 4;
+
+/// What a process is to be, apart from its function.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) number: u32,
+    pub(crate) name: Option<String>,
+    pub(crate) daemon: Option<bool>,
+    pub(crate) method: StartMethod,
+    pub(crate) any_threads: bool,
+}
+
+impl Plan {
+    /// The name given, or `Process-1:2` for the second child of the first one.
+    pub(crate) fn name(&self) -> String {
+        self.name.clone().unwrap_or_else(|| {
+            let path: Vec<String> = self.path().iter().map(ToString::to_string).collect();
+            format!("Process-{}", path.join(":"))
+        })
+    }
+
+    fn path(&self) -> Vec<u32> {
+        let mut path = current::path();
+        path.push(self.number);
+        path
+    }
+
+    pub(crate) fn is_daemon(&self) -> bool {
+        self.daemon.unwrap_or_else(|| current_process().is_daemon())
+    }
+
+    fn identity(&self) -> Identity {
+        Identity {
+            name: self.name(),
+            path: self.path(),
+            daemon: self.is_daemon(),
+            method: self.method,
+            parent_pid: sys::pid(),
+            parent_name: current_process().name().to_owned(),
+        }
+    }
+}
+
+/// Starts a function that travels: its place in the program, and its arguments.
+pub(crate) fn function(plan: &Plan, entry: u64, args: &Message) -> Result<Arc<Record>, Error> {
+    prepare();
+    let program = Image::get().program().to_vec();
+    let job = First::Child(Box::new(Job { program, entry, identity: plan.identity() }));
+    let job = mp_wire::encode(&job);
+    let job = job.map_err(|error| Error::from_wire("the process cannot be described", error))?;
+    match plan.method {
+        StartMethod::Spawn => spawned(plan, &job, args),
+        _ => forked(plan, &job, args),
+    }
+}
+
+/// Starts a function that stays where it is, in a copy of this process.
+pub(crate) fn copy(
+    plan: &Plan,
+    function: Box<dyn FnOnce() -> Outcome + '_>,
+) -> Result<Arc<Record>, Error> {
+    prepare();
+    if !plan.any_threads {
+        fork::check_threads()?;
+    }
+    let copied = fork::fork(plan.identity(), function)?;
+    let serial = registry::next_serial();
+    let (name, daemon) = (plan.name(), plan.is_daemon());
+    let record = Record::new(serial, name, daemon, copied.pid, copied.process, Reaper::Here);
+    let record = Arc::new(record);
+    registry::enter(serial, &record, copied.life);
+    Ok(record)
+}
+
+fn prepare() {
+    exit::hook();
+    registry::sweep();
+}
+
+fn pair() -> Result<(Pair, Fd, Fd), Error> {
+    Pair::new().map_err(|error| Error::from_io("no socket for a new process", error))
+}
+
+fn send(socket: &Fd, job: &Message, args: &Message) -> Result<(), Error> {
+    [job, args].into_iter().try_for_each(|message| {
+        socket::send(socket, &message.bytes, &message.fds, Deadline::NEVER)
+            .map_err(|error| Error::from_wire("the arguments of a process cannot be sent", error))
+    })
+}
+
+fn spawned(plan: &Plan, job: &Message, args: &Message) -> Result<Arc<Record>, Error> {
+    execute::check()?;
+    let (pair, ours, theirs) = pair()?;
+    let executed = execute::execute(&theirs)?;
+    drop(theirs);
+    pair.sent();
+    let (name, daemon) = (plan.name(), plan.is_daemon());
+    let record =
+        Record::new(pair.serial(), name, daemon, executed.pid, executed.process, Reaper::Here);
+    let record = Arc::new(record);
+    match send(&ours, job, args) {
+        // It waited for the first of them, and the end of its socket ends it.
+        Err(error) if error.kind() != ErrorKind::Io => {
+            drop((ours, pair));
+            record.wait(Deadline::NEVER);
+            Err(error)
+        }
+        // It is dead already: whoever joins it learns how.
+        _ => {
+            registry::enter(pair.serial(), &record, ours);
+            Ok(record)
+        }
+    }
+}
+
+fn forked(plan: &Plan, job: &Message, args: &Message) -> Result<Arc<Record>, Error> {
+    for _ in 0..ATTEMPTS {
+        let zygote = zygote::get()?;
+        let (pair, ours, theirs) = pair()?;
+        send(&ours, job, args)?;
+        match zygote::fork(&zygote, &pair, &ours, theirs) {
+            Ok(born) => {
+                let (name, daemon) = (plan.name(), plan.is_daemon());
+                let serial = pair.serial();
+                let record = Record::new(serial, name, daemon, born.pid, born.process, born.reaper);
+                let record = Arc::new(record);
+                registry::enter(serial, &record, ours);
+                return Ok(record);
+            }
+            Err(Refusal::Failed(error)) => return Err(error),
+            Err(Refusal::Dead) => zygote::bury(&zygote),
+        }
+    }
+    let what = "the process that forks ends each time before it has forked";
+    Err(Error::new(ErrorKind::Program, what))
+}
