@@ -1,0 +1,203 @@
+//! The robust lock for those who hold it long, and nest it: linked into libc's list of robust mutexes.
+#![expect(unsafe_code, reason = "links nodes into the robust list that libc and the kernel walk")]
+
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering, compiler_fence};
+
+use mp_wire::Deadline;
+
+use super::thread::Thread;
+use super::{Acquired, LockError, NotHeld, RawLock};
+use crate::Error;
+use crate::segment::{Segment, Shared, View};
+use crate::sys::RobustHead;
+
+/// Where libc's list wants the lock word, seen from the node: glibc on 64-bit machines.
+const FUTEX_OFFSET: isize = -32;
+
+/// How far the pointer to the node before lies in front of the pointer to the node after, on which nodes are chained.
+const PREV_OFFSET: usize = 8;
+
+/// The lock as it lies in shared memory. From `word` on it is laid out as glibc's `pthread_mutex_t`, whose nodes
+/// may be our neighbours in the list.
+#[derive(Debug)]
+#[repr(C, align(64))]
+struct Cell {
+    lock: RawLock,
+    unused: [AtomicU32; 4],
+    /// The address of the `next` before, in the owner's address space.
+    prev: AtomicUsize,
+    /// The address of the `next` after; this field's own address is the node.
+    next: AtomicUsize,
+}
+
+const _: () = assert!(std::mem::offset_of!(Cell, next) as isize == -FUTEX_OFFSET);
+const _: () =
+    assert!(std::mem::offset_of!(Cell, prev) + PREV_OFFSET == std::mem::offset_of!(Cell, next));
+
+// SAFETY: made of atomics alone.
+unsafe impl Shared for Cell {}
+
+/// A robust lock in shared memory that may be held long, together with others, and released in any order.
+///
+/// While it is held it is a node of the list of robust mutexes that glibc keeps for the thread, so user code may run
+/// under it. The memory stays mapped while this process holds the lock, even if every handle is dropped.
+///
+/// # If a process dies
+///
+/// The kernel walks the list, marks each lock and wakes a sleeper of each; the next owners are told
+/// [`Acquired::OwnerDied`]. This goes for a thread that ends holding the lock, too.
+///
+/// # Safety of the memory
+///
+/// While the lock is held, the shared memory has pointers of the owner in it. Whoever else has the memory can make the
+/// owner crash by changing them: share such a lock with processes that you trust as yourself.
+///
+/// # Examples
+///
+/// ```
+/// use mp_shared::{robust::{Acquired, LinkedLock}, segment::Segment};
+/// use mp_wire::Deadline;
+///
+/// let segment = Segment::create(1, 2 * LinkedLock::SIZE)?;
+/// let first = LinkedLock::new(&segment, 0)?;
+/// let second = LinkedLock::new(&segment, LinkedLock::SIZE)?;
+/// assert_eq!(first.lock(Deadline::NEVER), Ok(Acquired::Clean));
+/// assert_eq!(second.lock(Deadline::NEVER), Ok(Acquired::Clean));
+/// first.unlock()?;
+/// assert!(second.held_by_me() && !first.held_by_me());
+/// second.unlock()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct LinkedLock(View<Cell>);
+
+impl LinkedLock {
+    /// How many bytes of the segment a lock takes; its offset is a multiple of this.
+    pub const SIZE: usize = size_of::<Cell>();
+
+    /// Makes the handle of the lock at `offset` of a segment. All zeroes is a free lock.
+    ///
+    /// # Errors
+    ///
+    /// It does not lie within the segment, or is not aligned.
+    pub fn new(segment: &Segment, offset: usize) -> Result<Self, Error> {
+        segment.bind(offset).map(Self)
+    }
+
+    /// Takes the lock.
+    ///
+    /// # Errors
+    ///
+    /// See [`LockError`]. Taking it twice in one thread is [`LockError::Deadlock`].
+    pub fn lock(&self, deadline: Deadline) -> Result<Acquired, LockError> {
+        let thread = Thread::current()?;
+        let head = list(&thread)?;
+        let lock = &self.0.lock;
+        thread.set_pending(&lock.word);
+        let result = if lock.take_free(thread.id()) {
+            Ok(Acquired::Clean)
+        } else {
+            lock.take(thread.id(), deadline)
+        };
+        if result.is_ok() {
+            View::segment(&self.0).pin();
+            self.0.link(head);
+        }
+        thread.clear_pending();
+        result
+    }
+
+    /// Takes the lock if it is free.
+    ///
+    /// # Errors
+    ///
+    /// See [`LockError`]; a lock that another thread holds counts as timed out at once.
+    pub fn try_lock(&self) -> Result<Acquired, LockError> {
+        self.lock(Deadline::NOW)
+    }
+
+    /// Releases the lock and wakes one sleeper, in one step.
+    ///
+    /// # Errors
+    ///
+    /// The calling thread does not hold it. Nothing has changed.
+    pub fn unlock(&self) -> Result<(), NotHeld> {
+        let lock = &self.0.lock;
+        let Ok(thread) = Thread::current() else { return Err(NotHeld) };
+        if lock.owner_id() != thread.id() {
+            return Err(NotHeld);
+        }
+        thread.set_pending(&lock.word);
+        self.0.unlink();
+        lock.release(thread.id());
+        thread.clear_pending();
+        View::segment(&self.0).unpin();
+        Ok(())
+    }
+
+    /// The thread that holds the lock.
+    #[must_use]
+    pub fn owner(&self) -> Option<u32> {
+        self.0.lock.owner()
+    }
+
+    /// Says whether the calling thread holds the lock.
+    #[must_use]
+    pub fn held_by_me(&self) -> bool {
+        self.0.lock.held_by_me()
+    }
+
+    /// The segment that the lock lies in.
+    #[must_use]
+    pub fn segment(&self) -> &Segment {
+        View::segment(&self.0)
+    }
+}
+
+/// The thread's list, if its nodes are laid out as ours.
+fn list(thread: &Thread) -> Result<&RobustHead, LockError> {
+    thread.head().filter(|head| head.futex_offset == FUTEX_OFFSET).ok_or(LockError::Unsupported)
+}
+
+/// Bit 0 of a link says "priority inheritance" of the mutex that it leads to, and is not part of the address.
+fn address(link: usize) -> usize {
+    link & !1
+}
+
+impl Cell {
+    fn node(&self) -> usize {
+        self.next.as_ptr().addr()
+    }
+
+    /// Inserts this lock as the first of the list, as glibc's `ENQUEUE_MUTEX` does.
+    fn link(&self, head: &RobustHead) {
+        let first = head.list.load(Ordering::Relaxed);
+        self.next.store(first, Ordering::Relaxed);
+        self.prev.store(head.list.as_ptr().addr(), Ordering::Relaxed);
+        store(address(first).wrapping_sub(PREV_OFFSET), self.node());
+        // The kernel may walk the list at any instruction: the node is complete before it is in the list.
+        compiler_fence(Ordering::SeqCst);
+        head.list.store(self.node(), Ordering::Relaxed);
+    }
+
+    /// Takes this lock out of the list, as glibc's `DEQUEUE_MUTEX` does.
+    fn unlink(&self) {
+        let next = self.next.load(Ordering::Relaxed);
+        let prev = self.prev.load(Ordering::Relaxed);
+        store(address(next).wrapping_sub(PREV_OFFSET), prev);
+        store(address(prev), next);
+        // Out of the list before the fields change that the kernel reads of a node in it.
+        compiler_fence(Ordering::SeqCst);
+        self.prev.store(0, Ordering::Relaxed);
+        self.next.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Writes a link of a neighbour: another node of the list, or its head.
+fn store(place: usize, link: usize) {
+    // SAFETY: `place` is a link of a node in this thread's list, or of its head, which only this thread changes. Nodes of
+    // ours stay mapped while they are in the list (`Segment::pin`); glibc asks the same of its own. glibc has a
+    // `prev` in front of the head, too. Another process could have changed it in shared memory: it is trusted not to.
+    let place = unsafe { AtomicUsize::from_ptr(std::ptr::with_exposed_provenance_mut(place)) };
+    place.store(link, Ordering::Relaxed);
+}

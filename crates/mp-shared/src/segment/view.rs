@@ -1,0 +1,186 @@
+//! What may be seen of shared memory by reference, and how plain bytes go in and out.
+#![expect(unsafe_code, reason = "makes references and copies out of raw pointers into the mapping")]
+
+use std::fmt;
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{
+    AtomicI32, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+};
+
+use super::{HEADER_LEN, Inner, Segment, out_of_bounds, registry};
+use crate::Error;
+use crate::robust::RawLock;
+use crate::word::CommitWord;
+
+/// A type that may be seen by reference while other processes change it.
+///
+/// # Safety
+///
+/// It is `repr(C)` or `repr(transparent)` and made of atomics alone: every pattern of bits is a value, nothing in it is a
+/// pointer that is followed, nothing needs dropping, and it means the same at every address in every process.
+pub unsafe trait Shared: Sync + 'static {}
+
+// SAFETY: an atomic.
+unsafe impl Shared for AtomicU8 {}
+// SAFETY: an atomic.
+unsafe impl Shared for AtomicU32 {}
+// SAFETY: an atomic.
+unsafe impl Shared for AtomicI32 {}
+// SAFETY: an atomic.
+unsafe impl Shared for AtomicU64 {}
+// SAFETY: an atomic.
+unsafe impl Shared for AtomicI64 {}
+// SAFETY: an atomic, of one size among processes that share memory through this library.
+unsafe impl Shared for AtomicUsize {}
+// SAFETY: made of two atomics.
+unsafe impl Shared for RawLock {}
+// SAFETY: made of one atomic.
+unsafe impl Shared for CommitWord {}
+// SAFETY: an array of what may be shared has nothing else in it.
+unsafe impl<T: Shared, const N: usize> Shared for [T; N] {}
+
+impl Segment {
+    /// Sees what lies at `offset` as a `T`.
+    ///
+    /// # Errors
+    ///
+    /// It does not lie within the segment, or is not aligned.
+    #[inline]
+    pub fn view<T: Shared>(&self, offset: usize) -> Result<&T, Error> {
+        let place = self.place(offset, size_of::<T>())?.cast::<T>();
+        if !place.is_aligned() {
+            return Err(out_of_bounds());
+        }
+        // SAFETY: within the mapping, which lives as long as `self`, and aligned. `T: Shared`, so any bits are a value
+        // and other processes may change them.
+        Ok(unsafe { place.as_ref() })
+    }
+
+    /// Sees what lies at `offset` as a `T`, by a handle that keeps the segment.
+    ///
+    /// # Errors
+    ///
+    /// It does not lie within the segment, or is not aligned.
+    pub fn bind<T: Shared>(&self, offset: usize) -> Result<View<T>, Error> {
+        let place = NonNull::from(self.view::<T>(offset)?);
+        Ok(View { place, segment: self.clone() })
+    }
+
+    /// Copies bytes into the memory. What others read there meanwhile is undetermined.
+    ///
+    /// # Errors
+    ///
+    /// The range lies outside of the segment. Nothing was copied.
+    #[inline]
+    pub fn copy_in(&self, offset: usize, bytes: &[u8]) -> Result<(), Error> {
+        let place = self.place(offset, bytes.len())?;
+        // SAFETY: `place` is valid for that many bytes, and no reference to them exists in this process: `Shared` types are
+        // atomics, which the protocols keep apart from plain bytes.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), place.as_ptr(), bytes.len()) };
+        Ok(())
+    }
+
+    /// Copies bytes out of the memory. If others write there meanwhile, any mixture may come.
+    ///
+    /// # Errors
+    ///
+    /// The range lies outside of the segment. Nothing was copied.
+    #[inline]
+    pub fn copy_out(&self, offset: usize, bytes: &mut [u8]) -> Result<(), Error> {
+        let place = self.place(offset, bytes.len())?;
+        // SAFETY: as in `copy_in`; any bits are a `u8`.
+        unsafe { ptr::copy_nonoverlapping(place.as_ptr(), bytes.as_mut_ptr(), bytes.len()) };
+        Ok(())
+    }
+
+    /// Copies `len` bytes out of the memory to the end of a vector, without zeroing the room for them first.
+    ///
+    /// # Errors
+    ///
+    /// The range lies outside of the segment, or there is no memory for the copy. Nothing was copied.
+    #[inline]
+    pub fn append_to(&self, offset: usize, len: usize, bytes: &mut Vec<u8>) -> Result<(), Error> {
+        let place = self.place(offset, len)?;
+        bytes.try_reserve(len).map_err(|error| {
+            Error::with_source(crate::ErrorKind::Exhausted, "no memory for a copy", error)
+        })?;
+        let spare = bytes.spare_capacity_mut().as_mut_ptr().cast::<u8>();
+        // SAFETY: `place` is valid for `len` bytes, the spare capacity too, which was just reserved.
+        unsafe { ptr::copy_nonoverlapping(place.as_ptr(), spare, len) };
+        // SAFETY: the `len` bytes behind the old end have just been written.
+        unsafe { bytes.set_len(bytes.len() + len) };
+        Ok(())
+    }
+
+    /// The address of `len` bytes at `offset`, which lie within the segment.
+    ///
+    /// It has the provenance of the whole mapping and stays valid while a handle of the segment lives.
+    ///
+    /// # Errors
+    ///
+    /// They do not.
+    #[inline]
+    pub fn place(&self, offset: usize, len: usize) -> Result<NonNull<u8>, Error> {
+        if !offset.checked_add(len).is_some_and(|end| end <= self.len()) {
+            return Err(out_of_bounds());
+        }
+        let start = self.0.map.as_mut_ptr();
+        // SAFETY: the mapping has `HEADER_LEN + self.len()` bytes, and `offset` was checked against that.
+        let place = unsafe { start.add(HEADER_LEN + offset) };
+        NonNull::new(place).ok_or_else(out_of_bounds)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        registry::remove(self.key, self);
+        if self.pins.load(Ordering::Relaxed) == 0 {
+            // SAFETY: dropped once, here, and not used after. Nothing of it is in a robust list.
+            unsafe { ManuallyDrop::drop(&mut self.map) };
+        }
+        // Else a lock in it was never released, and libc has pointers to it until its thread ends: it stays mapped.
+    }
+}
+
+/// A `T` in shared memory, with a handle that keeps it mapped.
+pub struct View<T: Shared> {
+    place: NonNull<T>,
+    segment: Segment,
+}
+
+// SAFETY: a shared reference to a `T: Sync`, and an `Arc`.
+unsafe impl<T: Shared> Send for View<T> {}
+// SAFETY: as above.
+unsafe impl<T: Shared> Sync for View<T> {}
+
+impl<T: Shared> View<T> {
+    /// The segment that it lies in. (Not a method, so that it hides none of `T`.)
+    #[must_use]
+    pub fn segment(this: &Self) -> &Segment {
+        &this.segment
+    }
+}
+
+impl<T: Shared> Deref for View<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: `bind` checked it, and `segment` keeps it mapped.
+        unsafe { self.place.as_ref() }
+    }
+}
+
+impl<T: Shared> Clone for View<T> {
+    fn clone(&self) -> Self {
+        Self { place: self.place, segment: self.segment.clone() }
+    }
+}
+
+impl<T: Shared + fmt::Debug> fmt::Debug for View<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
