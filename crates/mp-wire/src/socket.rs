@@ -149,6 +149,8 @@ fn recv_packet(
             }
             Ok(packet) => return Ok(packet),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Said once, when the other end was closed with messages unread there. What came from it is still here.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 let ready = poll::wait_readable(socket, deadline);
                 if !ready.map_err(|error| Error::from_io("cannot wait for a message", error))? {

@@ -169,6 +169,17 @@ fn end_of_stream_comes_after_the_last_message() {
 }
 
 #[test]
+fn what_a_closed_end_left_unread_does_not_hide_what_it_sent() {
+    let (a, b) = socket::pair().unwrap();
+    socket::send(&b, b"never read", &[], Deadline::NEVER).unwrap();
+    socket::send(&a, b"last", &[], Deadline::NEVER).unwrap();
+    drop(a);
+    assert_eq!(socket::recv(&b, Limits::default(), Deadline::NEVER).unwrap().bytes, b"last");
+    let error = socket::recv(&b, Limits::default(), Deadline::NEVER).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Closed);
+}
+
+#[test]
 fn timeouts_are_never_early_and_bound_both_directions() {
     let (a, b) = socket::pair().unwrap();
     for wait in [Duration::from_millis(1), Duration::from_micros(20_900)] {
