@@ -1,0 +1,380 @@
+//! An end that sends and receives.
+
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use mp_wire::Deadline;
+use nix::sys::socket::{SockType, UnixAddr, getpeername, getsockopt, sockopt};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::link::Link;
+use crate::{Messages, RecvError, SendError};
+
+/// One end of a connection, which sends messages of type `S` and receives messages of type `R`.
+///
+/// [`pipe`](crate::pipe) and [`Connection::pair`] make the two ends. An end can be an argument of a process and part of a
+/// message. A clone is the same end once more: any number of threads and processes may use clones at the same time, each
+/// message is received by one of them, and the end is closed when the last is gone.
+///
+/// # Python
+///
+/// `multiprocessing.connection.Connection`. One end may have many users here, and a message that cannot be decoded or
+/// is too long does not end the connection.
+///
+/// # If a process dies
+///
+/// A message that it was sending arrives whole or not at all. The other end receives what was sent, then the end of the
+/// stream.
+///
+/// # Examples
+///
+/// ```
+/// let (here, there) = mp_pipe::pipe::<Vec<u32>>()?;
+/// here.send(&vec![1, 2, 3])?;
+/// assert_eq!(there.recv()?, [1, 2, 3]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct Connection<S, R = S> {
+    link: Link,
+    messages: PhantomData<fn(&S) -> R>,
+}
+
+impl<S, R> Connection<S, R> {
+    /// Makes a connection: what one end sends the other receives, `S` one way and `R` the other.
+    ///
+    /// # Errors
+    ///
+    /// The process has as many descriptors open as it may have.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pipe::Connection;
+    ///
+    /// let (client, server) = Connection::<String, usize>::pair()?;
+    /// client.send(&"four".to_owned())?;
+    /// server.send(&server.recv()?.len())?;
+    /// assert_eq!(client.recv()?, 4);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn pair() -> io::Result<(Self, Connection<R, S>)> {
+        let (a, b) = Link::pair()?;
+        Ok((Self::from_link(a), Connection::from_link(b)))
+    }
+
+    fn from_link(link: Link) -> Self {
+        Self { link, messages: PhantomData }
+    }
+
+    /// Sets the longest message, in bytes of its encoded form, that this end accepts; it goes along when the end
+    /// travels.
+    ///
+    /// A longer one is discarded when it is received, with the error [`RecvError::TooLarge`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pipe::RecvError;
+    ///
+    /// let (here, there) = mp_pipe::pipe::<String>()?;
+    /// let there = there.max_message(100);
+    /// here.send(&"x".repeat(1000))?;
+    /// here.send(&"short".to_owned())?;
+    /// assert!(matches!(there.recv(), Err(RecvError::TooLarge(_))));
+    /// assert_eq!(there.recv()?, "short");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn max_message(mut self, bytes: usize) -> Self {
+        self.link.set_max(bytes);
+        self
+    }
+
+    /// Sends bytes as one message, without encoding them; [`Connection::recv_bytes`] is the counterpart.
+    ///
+    /// # Blocking
+    ///
+    /// As [`Connection::send`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::send`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (here, there) = mp_pipe::pipe::<()>()?;
+    /// here.send_bytes(&[1, 2, 3][..2])?;
+    /// here.send_bytes(b"")?;
+    /// assert_eq!(there.recv_bytes()?, [1, 2]);
+    /// assert_eq!(there.recv_bytes()?, []);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn send_bytes(&self, bytes: &[u8]) -> Result<(), SendError> {
+        self.link.send_bytes(bytes, Deadline::NEVER)
+    }
+
+    /// Receives one message as bytes, whatever they mean; descriptors that came with it are closed.
+    ///
+    /// # Blocking
+    ///
+    /// As [`Connection::recv`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::recv`], but for decoding.
+    pub fn recv_bytes(&self) -> Result<Vec<u8>, RecvError> {
+        self.link.recv_bytes(Deadline::NEVER)
+    }
+
+    /// Receives one message as bytes into a buffer, and gives its length.
+    ///
+    /// # Blocking
+    ///
+    /// As [`Connection::recv`].
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError::BufferTooShort`], which has the whole message; else as [`Connection::recv_bytes`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pipe::RecvError;
+    ///
+    /// let (here, there) = mp_pipe::pipe::<()>()?;
+    /// let mut buffer = [b'-'; 8];
+    /// here.send_bytes(b"text")?;
+    /// assert_eq!(there.recv_bytes_into(&mut buffer[2..])?, 4);
+    /// assert_eq!(&buffer, b"--text--");
+    ///
+    /// here.send_bytes(b"a longer text")?;
+    /// let Err(RecvError::BufferTooShort(message)) = there.recv_bytes_into(&mut buffer) else { panic!() };
+    /// assert_eq!(message, b"a longer text");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn recv_bytes_into(&self, buffer: &mut [u8]) -> Result<usize, RecvError> {
+        self.link.recv_bytes_into(buffer)
+    }
+
+    /// Says whether a message or the end of the stream can be received now.
+    ///
+    /// # Errors
+    ///
+    /// The system refused the call.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (here, there) = mp_pipe::pipe::<u8>()?;
+    /// assert!(!there.poll()?);
+    /// here.send(&1)?;
+    /// assert!(there.poll()?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn poll(&self) -> io::Result<bool> {
+        self.link.poll(Deadline::NOW)
+    }
+
+    /// Waits until a message or the end of the stream can be received; `false` when the time was over first.
+    ///
+    /// # Errors
+    ///
+    /// The system refused the call.
+    pub fn poll_timeout(&self, timeout: Duration) -> io::Result<bool> {
+        self.link.poll(Deadline::after(timeout))
+    }
+
+    /// Closes this handle; the end is closed with its last handle.
+    ///
+    /// Dropping it does the same.
+    pub fn close(self) {}
+}
+
+impl<S: Serialize, R> Connection<S, R> {
+    /// Sends a message.
+    ///
+    /// # Blocking
+    ///
+    /// Returns when the message is with the kernel, and waits while the other side has too many unread. If nobody
+    /// receives them it waits until the other end is closed; in particular if both ends only send.
+    ///
+    /// # If a process dies
+    ///
+    /// If it was the last that had the other end, the error is [`SendError::Closed`], also while waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Closed`], [`SendError::Encode`], [`SendError::Failed`]. In all cases nothing was sent.
+    pub fn send(&self, message: &S) -> Result<(), SendError> {
+        self.link.send(message, Deadline::NEVER)
+    }
+
+    /// Sends a message if there is room for it now.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Full`] if not; else as [`Connection::send`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pipe::SendError;
+    ///
+    /// let (here, _there) = mp_pipe::pipe::<u8>()?;
+    /// while here.try_send(&1).is_ok() {}
+    /// assert!(matches!(here.try_send(&2), Err(SendError::Full)));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn try_send(&self, message: &S) -> Result<(), SendError> {
+        self.link.send(message, Deadline::NOW)
+    }
+
+    /// Sends a message, and waits for room for so long at most.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Full`] if there was no room in time; else as [`Connection::send`].
+    pub fn send_timeout(&self, message: &S, timeout: Duration) -> Result<(), SendError> {
+        self.link.send(message, Deadline::after(timeout))
+    }
+}
+
+impl<S, R: DeserializeOwned> Connection<S, R> {
+    /// Receives a message.
+    ///
+    /// # Blocking
+    ///
+    /// Waits until there is one, or until the other end is closed.
+    ///
+    /// # If a process dies
+    ///
+    /// If it was the last that had the other end, messages that it sent are received first, then the error is
+    /// [`RecvError::Closed`].
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError::Closed`]; [`RecvError::Decode`], [`RecvError::TooLarge`] and [`RecvError::Failed`] concern one
+    /// message, and the next can be received.
+    pub fn recv(&self) -> Result<R, RecvError> {
+        self.link.recv(Deadline::NEVER)
+    }
+
+    /// Receives a message if there is one now.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError::Empty`] if not; else as [`Connection::recv`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pipe::RecvError;
+    ///
+    /// let (here, there) = mp_pipe::pipe::<u8>()?;
+    /// assert!(matches!(there.try_recv(), Err(RecvError::Empty)));
+    /// here.send(&1)?;
+    /// assert_eq!(there.try_recv()?, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn try_recv(&self) -> Result<R, RecvError> {
+        self.link.recv(Deadline::NOW)
+    }
+
+    /// Receives a message, and waits for it for so long at most.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError::Empty`] if none came in time; else as [`Connection::recv`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pipe::RecvError;
+    /// use std::time::Duration;
+    ///
+    /// let (_here, there) = mp_pipe::pipe::<u8>()?;
+    /// let result = there.recv_timeout(Duration::from_millis(1));
+    /// assert!(matches!(result, Err(RecvError::Empty)));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<R, RecvError> {
+        self.link.recv(Deadline::after(timeout))
+    }
+
+    /// Receives until the other end is closed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (here, there) = mp_pipe::pipe::<u32>()?;
+    /// for number in 1..=3 {
+    ///     here.send(&number)?;
+    /// }
+    /// drop(here);
+    /// assert_eq!(there.iter().sum::<Result<u32, _>>()?, 6);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn iter(&self) -> Messages<'_, R> {
+        Messages::new(&self.link)
+    }
+}
+
+impl<'a, S, R: DeserializeOwned> IntoIterator for &'a Connection<S, R> {
+    type Item = Result<R, RecvError>;
+    type IntoIter = Messages<'a, R>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl<S, R> Clone for Connection<S, R> {
+    fn clone(&self) -> Self {
+        Self::from_link(self.link.clone())
+    }
+}
+
+impl<S, R> fmt::Debug for Connection<S, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("fd", &self.link.as_fd().as_raw_fd())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S, R> AsFd for Connection<S, R> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.link.as_fd()
+    }
+}
+
+/// Takes a connected UNIX socket of type `SOCK_SEQPACKET` for a connection; anything else is an error.
+impl<S, R> TryFrom<OwnedFd> for Connection<S, R> {
+    type Error = io::Error;
+
+    fn try_from(fd: OwnedFd) -> io::Result<Self> {
+        if getsockopt(&fd, sockopt::SockType)? != SockType::SeqPacket {
+            let what = "the socket is not of type SOCK_SEQPACKET";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        }
+        getpeername::<UnixAddr>(fd.as_raw_fd())?;
+        Ok(Self::from_link(Link::new(fd)))
+    }
+}
+
+/// Takes the socket out; duplicates it if clones share it.
+impl<S, R> TryFrom<Connection<S, R>> for OwnedFd {
+    type Error = io::Error;
+
+    fn try_from(connection: Connection<S, R>) -> io::Result<Self> {
+        connection.link.into_socket()
+    }
+}

@@ -1,0 +1,230 @@
+//! The two ends of a connection that goes one way.
+
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::Duration;
+
+use mp_wire::Deadline;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::link::Link;
+use crate::{Messages, RecvError, SendError};
+
+/// The end that sends, of a connection that [`simplex`](crate::simplex) made.
+///
+/// A clone is the same end once more, in this process or another: the stream ends when the last is gone.
+///
+/// # Examples
+///
+/// ```
+/// use std::thread;
+///
+/// let (sender, receiver) = mp_pipe::simplex::<u32>()?;
+/// let other = sender.clone();
+/// thread::spawn(move || other.send(&1));
+/// thread::spawn(move || sender.send(&2));
+/// assert_eq!(receiver.iter().sum::<Result<u32, _>>()?, 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct Sender<T> {
+    link: Link,
+    messages: PhantomData<fn(&T)>,
+}
+
+impl<T> Sender<T> {
+    pub(crate) fn from_link(link: Link) -> Self {
+        Self { link, messages: PhantomData }
+    }
+
+    /// Sends bytes as one message, without encoding them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::send_bytes`](crate::Connection::send_bytes).
+    pub fn send_bytes(&self, bytes: &[u8]) -> Result<(), SendError> {
+        self.link.send_bytes(bytes, Deadline::NEVER)
+    }
+
+    /// Closes this handle; the stream ends when the last is closed. Dropping it does the same.
+    pub fn close(self) {}
+}
+
+impl<T: Serialize> Sender<T> {
+    /// Sends a message, and waits while the receiver has too many unread.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::send`](crate::Connection::send).
+    pub fn send(&self, message: &T) -> Result<(), SendError> {
+        self.link.send(message, Deadline::NEVER)
+    }
+
+    /// Sends a message if there is room for it now.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::try_send`](crate::Connection::try_send).
+    pub fn try_send(&self, message: &T) -> Result<(), SendError> {
+        self.link.send(message, Deadline::NOW)
+    }
+
+    /// Sends a message, and waits for room for so long at most.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::send_timeout`](crate::Connection::send_timeout).
+    pub fn send_timeout(&self, message: &T, timeout: Duration) -> Result<(), SendError> {
+        self.link.send(message, Deadline::after(timeout))
+    }
+}
+
+/// The end that receives, of a connection that [`simplex`](crate::simplex) made.
+///
+/// A clone is the same end once more, in this process or another: each message is received by one of them.
+///
+/// # Examples
+///
+/// ```
+/// let (sender, receiver) = mp_pipe::simplex::<String>()?;
+/// sender.send(&"last words".to_owned())?;
+/// drop(sender);
+/// for message in &receiver {
+///     assert_eq!(message?, "last words");
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct Receiver<T> {
+    link: Link,
+    messages: PhantomData<fn() -> T>,
+}
+
+impl<T> Receiver<T> {
+    pub(crate) fn from_link(link: Link) -> Self {
+        Self { link, messages: PhantomData }
+    }
+
+    /// Sets the longest message that this end accepts; see
+    /// [`Connection::max_message`](crate::Connection::max_message).
+    #[must_use]
+    pub fn max_message(mut self, bytes: usize) -> Self {
+        self.link.set_max(bytes);
+        self
+    }
+
+    /// Receives one message as bytes, whatever they mean.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::recv_bytes`](crate::Connection::recv_bytes).
+    pub fn recv_bytes(&self) -> Result<Vec<u8>, RecvError> {
+        self.link.recv_bytes(Deadline::NEVER)
+    }
+
+    /// Receives one message as bytes into a buffer, and gives its length.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::recv_bytes_into`](crate::Connection::recv_bytes_into).
+    pub fn recv_bytes_into(&self, buffer: &mut [u8]) -> Result<usize, RecvError> {
+        self.link.recv_bytes_into(buffer)
+    }
+
+    /// Says whether a message or the end of the stream can be received now.
+    ///
+    /// # Errors
+    ///
+    /// The system refused the call.
+    pub fn poll(&self) -> io::Result<bool> {
+        self.link.poll(Deadline::NOW)
+    }
+
+    /// Waits until a message or the end of the stream can be received; `false` when the time was over first.
+    ///
+    /// # Errors
+    ///
+    /// The system refused the call.
+    pub fn poll_timeout(&self, timeout: Duration) -> io::Result<bool> {
+        self.link.poll(Deadline::after(timeout))
+    }
+
+    /// Closes this handle; senders see it when the last is closed. Dropping it does the same.
+    pub fn close(self) {}
+}
+
+impl<T: DeserializeOwned> Receiver<T> {
+    /// Receives a message, and waits until there is one or all senders are gone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::recv`](crate::Connection::recv).
+    pub fn recv(&self) -> Result<T, RecvError> {
+        self.link.recv(Deadline::NEVER)
+    }
+
+    /// Receives a message if there is one now.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::try_recv`](crate::Connection::try_recv).
+    pub fn try_recv(&self) -> Result<T, RecvError> {
+        self.link.recv(Deadline::NOW)
+    }
+
+    /// Receives a message, and waits for it for so long at most.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::recv_timeout`](crate::Connection::recv_timeout).
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvError> {
+        self.link.recv(Deadline::after(timeout))
+    }
+
+    /// Receives until all senders are gone.
+    #[must_use]
+    pub fn iter(&self) -> Messages<'_, T> {
+        Messages::new(&self.link)
+    }
+}
+
+impl<'a, T: DeserializeOwned> IntoIterator for &'a Receiver<T> {
+    type Item = Result<T, RecvError>;
+    type IntoIter = Messages<'a, T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+macro_rules! handle {
+    ($name:ident) => {
+        impl<T> Clone for $name<T> {
+            fn clone(&self) -> Self {
+                Self::from_link(self.link.clone())
+            }
+        }
+
+        impl<T> fmt::Debug for $name<T> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($name))
+                    .field("fd", &self.link.as_fd().as_raw_fd())
+                    .finish_non_exhaustive()
+            }
+        }
+
+        impl<T> AsFd for $name<T> {
+            fn as_fd(&self) -> BorrowedFd<'_> {
+                self.link.as_fd()
+            }
+        }
+    };
+}
+
+handle!(Sender);
+handle!(Receiver);
