@@ -64,8 +64,10 @@ pub(crate) fn execute(socket: &Fd) -> Result<Executed, Error> {
             io::Error::from(errno),
         ),
     })?;
-    let process = sys::pidfd_open(pid);
-    let process = process.map_err(|error| Error::from_io("a new process got lost", error))?;
+    let process = sys::pidfd_open(pid).map_err(|error| {
+        sys::abandon(pid);
+        Error::from_io("no descriptor for a new process", error)
+    })?;
     Ok(Executed { pid, process })
 }
 

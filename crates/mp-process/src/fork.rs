@@ -58,7 +58,10 @@ pub(crate) fn fork(
         Forked::Parent(pid) => {
             drop(theirs);
             // The child waits for a word: it cannot be gone yet, unless somebody has killed it.
-            let process = sys::pidfd_open(pid).map_err(failed)?;
+            let process = sys::pidfd_open(pid).map_err(|error| {
+                sys::abandon(pid);
+                failed(error)
+            })?;
             let _ = socket::send(&ours, &[], &[], Deadline::NEVER);
             Ok(Copied { pid, process, life: ours })
         }

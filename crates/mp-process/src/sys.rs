@@ -72,6 +72,23 @@ pub(crate) fn reap_any() -> Option<(u32, i32)> {
     u32::try_from(pid).ok().filter(|&pid| pid != 0).map(|pid| (pid, status))
 }
 
+/// Ends a child that was just started and cannot be named by a pidfd, and reaps it.
+pub(crate) fn abandon(pid: u32) {
+    let pid = pid as libc::pid_t;
+    // SAFETY: a null pointer for the status is allowed.
+    let still_there = unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::WNOHANG) } == 0;
+    if still_there {
+        // SAFETY: takes no pointers. The number is that of a child which nobody has reaped.
+        unsafe { libc::kill(pid, libc::SIGKILL) };
+        // SAFETY: a null pointer for the status is allowed.
+        while unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) } < 0 {
+            if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+                break;
+            }
+        }
+    }
+}
+
 /// `struct pidfd_info` of the kernel, in its first published size.
 #[repr(C)]
 #[derive(Default)]

@@ -1,0 +1,200 @@
+//! The ways in which a process ends, and what its parent learns.
+
+use std::process::Stdio;
+
+use mp_process::{JoinErrorKind, StartMethod};
+use mp_wire::Fd;
+
+use crate::support::{
+    self, at_exit, exit_now, hear, helper, idle, pair, process, segfault, steal, tell,
+};
+use crate::{ALL, FRESH, OWN, Test};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("signals_end_it", signals_end_it, ALL),
+    ("signals_after_the_end_do_nothing", signals_after_the_end_do_nothing, ALL),
+    ("exit_codes", exit_codes, ALL),
+    ("exit_with_zero_is_no_value", exit_with_zero_is_no_value, ALL),
+    ("abort_and_fault", abort_and_fault, ALL),
+    ("panic_comes_back", panic_comes_back, ALL),
+    ("panic_is_on_stderr", panic_is_on_stderr, ALL),
+    ("panic_with_odd_payload", panic_with_odd_payload, ALL),
+    ("at_exit_runs", at_exit_runs, FRESH),
+    ("joining_through_interruptions", joining_through_interruptions, ALL),
+    ("sigchld_ignored_is_no_hang", sigchld_ignored_is_no_hang, ALL),
+    ("stolen_status_is_no_hang", stolen_status_is_no_hang, OWN),
+];
+
+// PR-17, PR-18, PR-20
+fn signals_end_it(method: StartMethod) {
+    for signal in [libc::SIGTERM, libc::SIGKILL, libc::SIGINT] {
+        let child = process(method, idle, ()).start().unwrap();
+        match signal {
+            libc::SIGTERM => child.terminate().unwrap(),
+            libc::SIGKILL => child.kill().unwrap(),
+            _ => child.interrupt().unwrap(),
+        }
+        assert_eq!(child.wait().exit_code(), Some(-signal));
+        let error = child.join().unwrap_err();
+        assert!(matches!(error.kind(), JoinErrorKind::Killed { signal: by } if *by == signal));
+        assert!(error.to_string().contains("was killed by signal"), "{error}");
+    }
+}
+
+fn signals_after_the_end_do_nothing(method: StartMethod) {
+    let child = process(method, || 3, ()).start().unwrap();
+    assert!(child.wait().success());
+    child.terminate().unwrap();
+    child.kill().unwrap();
+    child.interrupt().unwrap();
+    assert_eq!(child.join().unwrap(), 3);
+    // Ended, and nobody has asked.
+    let child = process(method, || 3, ()).start().unwrap();
+    let sentinel = [child.sentinel()];
+    mp_wire::poll::readable(&sentinel, mp_wire::Deadline::NEVER).unwrap();
+    child.kill().unwrap();
+    assert_eq!(child.join().unwrap(), 3);
+}
+
+// PR-36, PR-37
+fn exit_codes(method: StartMethod) {
+    for (code, seen) in [(1, 1), (8, 8), (300, 44), (-1, 255)] {
+        let child = process(method, |code: i32| -> () { std::process::exit(code) }, (code,))
+            .start()
+            .unwrap();
+        assert_eq!(child.wait().exit_code(), Some(seen));
+        let error = child.join().unwrap_err();
+        assert!(matches!(error.kind(), JoinErrorKind::Exited { code } if *code == seen), "{error}");
+        assert_eq!(error.exit_status().code(), Some(seen));
+    }
+    let child = process(method, || -> () { exit_now(256) }, ()).start().unwrap();
+    assert_eq!(child.wait().exit_code(), Some(0));
+}
+
+fn exit_with_zero_is_no_value(method: StartMethod) {
+    let child = process(method, || -> () { std::process::exit(0) }, ()).start().unwrap();
+    let error = child.join().unwrap_err();
+    assert!(matches!(error.kind(), JoinErrorKind::Exited { code: 0 }), "{error}");
+}
+
+// PR-38
+fn abort_and_fault(method: StartMethod) {
+    let child = process(method, || -> () { std::process::abort() }, ()).start().unwrap();
+    assert_eq!(child.wait().exit_code(), Some(-libc::SIGABRT));
+    // A forked child has the handler that `std` set in its parent, which ends it by the same signal.
+    let child = process(method, segfault, ()).start().unwrap();
+    assert_eq!(child.wait().exit_code(), Some(-libc::SIGSEGV));
+    let overflow = |n: u64| -> u64 {
+        fn deep(n: u64) -> u64 {
+            let big = std::hint::black_box([n; 1000]);
+            if n == u64::MAX { 0 } else { deep(n + 1) + big[500] }
+        }
+        deep(n)
+    };
+    let child = process(method, overflow, (0,)).start().unwrap();
+    let signal = child.wait().signal();
+    assert!(matches!(signal, Some(libc::SIGSEGV | libc::SIGABRT)), "{signal:?}");
+}
+
+// PR-34
+fn panic_comes_back(method: StartMethod) {
+    let line = line!() + 1;
+    let child = process(method, |n: u32| -> u8 { panic!("number {n}") }, (7,)).start().unwrap();
+    let error = child.join().unwrap_err();
+    let panic = error.panic().unwrap();
+    assert_eq!(panic.message(), "number 7");
+    let place = panic.location().unwrap();
+    assert!(place.starts_with(&format!("{}:{line}:", file!())), "{place}");
+    assert_eq!(panic.backtrace().is_some(), backtraces());
+    assert_eq!(error.exit_status().code(), Some(101));
+    assert!(error.to_string().ends_with(": number 7"), "{error}");
+}
+
+fn backtraces() -> bool {
+    let on = |name| std::env::var(name).ok().map(|value| value != "0");
+    on("RUST_LIB_BACKTRACE").or_else(|| on("RUST_BACKTRACE")).unwrap_or(false)
+}
+
+// PR-34
+fn panic_is_on_stderr(method: StartMethod) {
+    let output = helper("panics", method).stderr(Stdio::piped()).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("panicked at") && text.contains("on purpose"), "{text}");
+    assert!(output.status.success(), "{text}");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "flushed\n");
+}
+
+fn panic_with_odd_payload(method: StartMethod) {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("and again");
+        }
+    }
+    let throw = || -> () { std::panic::panic_any(Bomb) };
+    let error = process(method, throw, ()).start().unwrap().join().unwrap_err();
+    assert_eq!(error.panic().unwrap().message(), "a value that is not text");
+    // Caught inside: no business of the parent's. Thrown on from another thread: the text is.
+    let caught = || std::panic::catch_unwind(|| panic!("inner")).is_err();
+    assert!(process(method, caught, ()).start().unwrap().join().unwrap());
+    let through = || -> () {
+        std::thread::spawn(|| panic!("in a thread")).join().unwrap_or_else(|payload| {
+            std::panic::resume_unwind(payload);
+        });
+    };
+    let error = process(method, through, ()).start().unwrap().join().unwrap_err();
+    assert_eq!(error.panic().unwrap().message(), "in a thread");
+}
+
+// PR-40
+fn at_exit_runs(method: StartMethod) {
+    use std::sync::OnceLock;
+    static SOCKET: OnceLock<Fd> = OnceLock::new();
+    extern "C" fn last_words() {
+        tell(SOCKET.get().unwrap(), "bye");
+    }
+    fn register(socket: Fd) {
+        SOCKET.set(socket).unwrap();
+        at_exit(last_words);
+    }
+    let (ours, theirs) = pair();
+    process(method, register, (theirs,)).start().unwrap().join().unwrap();
+    assert_eq!(hear(&ours).as_deref(), Some("bye"));
+    assert_eq!(hear(&ours), None);
+}
+
+// PR-43
+fn joining_through_interruptions(method: StartMethod) {
+    let (count, signals) = support::interrupted(|| {
+        let sleep = || std::thread::sleep(std::time::Duration::from_millis(20));
+        (0..10).filter(|_| process(method, sleep, ()).start().unwrap().join().is_ok()).count()
+    });
+    assert_eq!(count, 10);
+    assert!(signals > 1);
+}
+
+fn sigchld_ignored_is_no_hang(method: StartMethod) {
+    support::without_sigchld(|| {
+        for _ in 0..5 {
+            assert_eq!(process(method, || 5, ()).start().unwrap().join().unwrap(), 5);
+            let child = process(method, || -> () { exit_now(7) }, ()).start().unwrap();
+            let status = child.wait();
+            assert!(status.is_unknown() || status.code() == Some(7), "{status}");
+        }
+    });
+}
+
+fn stolen_status_is_no_hang(method: StartMethod) {
+    let child = process(method, || 5, ()).start().unwrap();
+    steal(child.pid());
+    let status = child.wait();
+    assert!(status.is_unknown() || status.success(), "{status}");
+    assert_eq!(child.join().unwrap(), 5);
+
+    let child = process(method, || -> () { exit_now(9) }, ()).start().unwrap();
+    steal(child.pid());
+    let error = child.join().unwrap_err();
+    let kind = error.kind();
+    let known = matches!(kind, JoinErrorKind::Exited { code: 9 } | JoinErrorKind::Unknown);
+    assert!(known, "{error}");
+}

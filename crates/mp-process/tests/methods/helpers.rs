@@ -1,0 +1,129 @@
+//! What this program does as a helper of its own tests.
+
+use std::io::Write;
+use std::time::Duration;
+
+use mp_process::StartMethod;
+use mp_wire::Fd;
+
+use crate::support::{hear, idle, pair, process, raw_fork, tell, zygote};
+
+pub(crate) fn run(name: &str, method: StartMethod) {
+    match name {
+        "panics" => panics(method),
+        "without_streams" => without_streams(method),
+        "arguments" => arguments(method),
+        "tree" => tree(method, 2),
+        "starts" => starts(method),
+        "forks" => forks(method),
+        "ends" => ends(method),
+        "ends_in_child" => ends_in_child(method),
+        "zygote" => say(&zygote().to_string()),
+        "zygote_then_idle" => {
+            say(&zygote().to_string());
+            idle();
+        }
+        _ => panic!("no helper of this name"),
+    }
+}
+
+fn say(line: &str) {
+    let mut out = std::io::stdout();
+    out.write_all(format!("{line}\n").as_bytes()).unwrap();
+    out.flush().unwrap();
+}
+
+fn panics(method: StartMethod) {
+    let child = process(method, || -> () { panic!("on purpose") }, ()).start().unwrap();
+    assert!(child.join().is_err());
+    // What a child leaves in the buffer of its output is written when it ends, and once.
+    process(method, || print!("flushed\n"), ()).start().unwrap().join().unwrap();
+}
+
+fn without_streams(method: StartMethod) {
+    let open = || crate::support::numbers().into_iter().collect::<Vec<_>>();
+    process(method, open, ()).start().unwrap().join().unwrap();
+    for number in 0..3 {
+        crate::support::close(number);
+    }
+    let child = process(method, open, ()).start();
+    let there = child.map(|child| child.join());
+    crate::support::exit_now(match there {
+        Ok(Ok(fds)) if fds == [0, 1, 2, 3] => 0,
+        Ok(Ok(_)) => 3,
+        Ok(Err(_)) => 4,
+        Err(_) => 5,
+    });
+}
+
+fn arguments(method: StartMethod) {
+    let args = || std::env::args().collect::<Vec<_>>();
+    let there = process(method, args, ()).start().unwrap().join().unwrap();
+    assert_eq!(there, args());
+    say(&format!("same {}", there.len()));
+}
+
+/// Two children, each of which has two; each says who it is.
+fn tree(method: StartMethod, depth: u32) {
+    let branch = |method: StartMethod, depth: u32| {
+        say(&std::process::id().to_string());
+        tree(method, depth);
+    };
+    if depth > 0 {
+        for _ in 0..2 {
+            drop(process(method, branch, (method, depth - 1)).start().unwrap());
+        }
+    }
+    idle();
+}
+
+/// Starts children that stay, as fast as it can.
+fn starts(method: StartMethod) {
+    let mut children = Vec::new();
+    for i in 0..100 {
+        children.push(process(method, idle, ()).start().unwrap());
+        if i == 0 {
+            say("started");
+        }
+    }
+    idle();
+}
+
+/// A child, and then a copy of this process that is none of this crate's.
+fn forks(method: StartMethod) {
+    let here = |socket: Fd| {
+        tell(&socket, &std::process::id().to_string());
+        idle();
+    };
+    let (ours, theirs) = pair();
+    let child = process(method, here, (theirs,)).start().unwrap();
+    hear(&ours).unwrap();
+    if raw_fork() == 0 {
+        say(&std::process::id().to_string());
+        idle();
+    }
+    std::thread::sleep(Duration::from_millis(50));
+    say(&child.pid().to_string());
+    idle();
+}
+
+fn other() {
+    std::thread::sleep(Duration::from_millis(100));
+    say("other is done");
+}
+
+fn ends(method: StartMethod) {
+    drop(process(method, other, ()).start().unwrap());
+    drop(process(method, idle, ()).daemon(true).start().unwrap());
+    say("end of main");
+}
+
+fn ends_in_child(method: StartMethod) {
+    let ends = |method: StartMethod| {
+        drop(process(method, other, ()).start().unwrap());
+        drop(process(method, idle, ()).daemon(true).start().unwrap());
+        say("end of child");
+    };
+    process(method, ends, (method,)).start().unwrap().join().unwrap();
+    say("joined");
+}
