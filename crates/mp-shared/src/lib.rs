@@ -11,6 +11,8 @@ pub mod robust;
 pub mod segment;
 pub mod spin;
 mod sys;
+#[cfg(test)]
+mod testing;
 pub mod word;
 
 pub use error::{Error, ErrorKind};

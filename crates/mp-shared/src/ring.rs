@@ -1,1 +1,422 @@
-//! ring
+#![doc = include_str!("ring/README.md")]
+
+mod error;
+mod get;
+mod layout;
+mod put;
+mod record;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use mp_wire::{Deadline, Fd};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+pub use self::error::{GetError, PutError, PutManyError};
+use self::layout::{ARENA, BACKED, HEADER_AT, Head, Header, Place, Tail, UNIT, arena_size, arena_start};
+use crate::robust::{LockError, RawLock};
+use crate::segment::{HEADER_LEN, Segment, View};
+use crate::spin::Spin;
+use crate::{Error, ErrorKind};
+
+const KIND: u32 = u32::from_le_bytes(*b"ring");
+
+/// Addresses that a ring takes by default. It costs nothing to have them.
+const RESERVE: usize = 64 << 30;
+
+/// The least that is tried where the system is short of addresses.
+const LEAST_RESERVE: usize = 1 << 20;
+
+/// How long a call that does not wait waits for another one that is in the middle of a put or a get.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Sends byte records between any number of processes, in order, through shared memory.
+///
+/// Cloning makes another handle on the same ring, and so does sending it in a message. See the [module](self) for
+/// how it works.
+///
+/// # If a process dies
+///
+/// Killed at any instruction, it leaves the ring with its record put or not put, taken or not taken. Others go on.
+///
+/// # Examples
+///
+/// ```
+/// use mp_shared::ring::{GetError, PutError, Ring};
+/// use mp_wire::Deadline;
+///
+/// let ring = Ring::bounded(1)?;
+/// ring.put(7, &[b"hello, ", b"world"], Deadline::NEVER)?;
+/// assert!(matches!(ring.put(8, &[b"!"], Deadline::NOW), Err(PutError::Full)));
+///
+/// let mut bytes = Vec::new();
+/// assert_eq!(ring.get(&mut bytes, Deadline::NEVER)?.tag, 7);
+/// assert_eq!(bytes, b"hello, world");
+/// ring.close();
+/// assert!(matches!(ring.get(&mut bytes, Deadline::NEVER), Err(GetError::Closed)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Ring {
+    header: View<Header>,
+    segment: Segment,
+    capacity: u64,
+    record_limit: u64,
+    last_arena: u32,
+    local: Arc<Local>,
+}
+
+/// What this process has learned about waiting here.
+#[derive(Debug, Default)]
+struct Local {
+    put: Spin,
+    get: Spin,
+}
+
+/// What a record carries beside its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// The number that the producer gave it.
+    pub tag: u64,
+    /// How many items were put before it.
+    pub sequence: u64,
+}
+
+/// How a ring is made.
+///
+/// # Examples
+///
+/// ```
+/// use mp_shared::ring::{PutError, Ring};
+/// use mp_wire::Deadline;
+///
+/// let ring = Ring::builder().capacity(100).record_limit(4).build()?;
+/// assert_eq!(ring.capacity(), Some(100));
+/// assert!(matches!(ring.put(0, &[b"fives"], Deadline::NEVER), Err(PutError::TooLarge)));
+/// # Ok::<(), mp_shared::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct Builder {
+    capacity: u64,
+    record_limit: u64,
+    reserve: usize,
+}
+
+impl Builder {
+    /// Lets the ring have at most so many items at a time; zero stands for no bound.
+    pub fn capacity(mut self, items: usize) -> Self {
+        self.capacity = items as u64;
+        self
+    }
+
+    /// Lets a record have at most so many bytes.
+    pub fn record_limit(mut self, bytes: usize) -> Self {
+        self.record_limit = bytes as u64;
+        self
+    }
+
+    /// Lets the ring take at most so many addresses: twice the largest record that fits, rounded down to a power of two.
+    pub fn reserve(mut self, bytes: usize) -> Self {
+        self.reserve = bytes.clamp(LEAST_RESERVE, RESERVE);
+        self
+    }
+
+    /// Makes the ring.
+    ///
+    /// # Errors
+    ///
+    /// There is no memory, no descriptor or no room in the address space for it ([`ErrorKind::Exhausted`]).
+    pub fn build(self) -> Result<Ring, Error> {
+        let mut reserve = 1 << self.reserve.ilog2();
+        let segment = loop {
+            match Segment::create_sparse(KIND, reserve - HEADER_LEN, BACKED) {
+                Err(error) if error.kind() == ErrorKind::Exhausted && reserve > LEAST_RESERVE => {
+                    reserve /= 2;
+                }
+                result => break result?,
+            }
+        };
+        let last_arena = layout::last_arena(reserve);
+        let first = arena_start(0) as usize;
+        segment.commit(first..first + ARENA)?;
+        let header = segment.bind::<Header>(HEADER_AT)?;
+        header.capacity.store(self.capacity, Ordering::Relaxed);
+        header.record_limit.store(self.record_limit, Ordering::Relaxed);
+        header.last_arena.store(last_arena, Ordering::Relaxed);
+        let place = Place { epoch: 0, arena: 0 };
+        let size = ARENA as u64;
+        let tail = Tail { position: 0, items: 0, place, backed: size, limit: size, taken: 0 };
+        header.tail.init(&tail);
+        header.head.init(&Head { position: 0, items: 0, place, freed: 0, put: 0 });
+        Ring::open(segment)
+    }
+}
+
+impl Ring {
+    /// Makes a ring that takes items for as long as there is memory.
+    ///
+    /// # Errors
+    ///
+    /// See [`Builder::build`].
+    pub fn new() -> Result<Self, Error> {
+        Self::builder().build()
+    }
+
+    /// Makes a ring that has at most `capacity` items at a time; zero stands for no bound.
+    ///
+    /// # Errors
+    ///
+    /// See [`Builder::build`].
+    pub fn bounded(capacity: usize) -> Result<Self, Error> {
+        Self::builder().capacity(capacity).build()
+    }
+
+    /// Starts to make a ring with other settings.
+    pub fn builder() -> Builder {
+        Builder { capacity: 0, record_limit: u64::MAX, reserve: RESERVE }
+    }
+
+    fn open(segment: Segment) -> Result<Self, Error> {
+        let header = segment.bind::<Header>(HEADER_AT)?;
+        let last_arena = header.last_arena.load(Ordering::Relaxed);
+        let end = 1_usize.checked_shl(last_arena + 1).and_then(|count| count.checked_mul(ARENA));
+        if last_arena >= 32 || end != Some(segment.len() + HEADER_LEN) {
+            return Err(layout::damaged());
+        }
+        // An item fits into the last arena together with its head and a jump.
+        let largest = arena_size(last_arena) - 2 * UNIT as u64;
+        Ok(Self {
+            capacity: header.capacity.load(Ordering::Relaxed),
+            record_limit: header.record_limit.load(Ordering::Relaxed).min(largest),
+            last_arena,
+            header,
+            segment,
+            local: Arc::default(),
+        })
+    }
+
+    /// Puts one record, made of several pieces, behind all others.
+    ///
+    /// # Blocking
+    ///
+    /// Waits while the ring is full. With [`Deadline::NOW`] it does not; it then waits at most a tenth of a second for
+    /// somebody else who is in the middle of a put.
+    ///
+    /// # If a process dies
+    ///
+    /// The record is in the ring once this has returned, whatever becomes of the caller.
+    ///
+    /// # Errors
+    ///
+    /// See [`PutError`].
+    pub fn put(&self, tag: u64, parts: &[&[u8]], deadline: Deadline) -> Result<(), PutError> {
+        self.put_one(tag, parts, deadline, |_| Ok::<(), Infallible>(()))
+    }
+
+    /// Puts one record, if `hook` succeeds, which is called with its sequence number when everything is ready for it.
+    ///
+    /// The hook runs under the lock of the producers: it must not wait for anybody, nor use this ring or another lock.
+    ///
+    /// # If a process dies
+    ///
+    /// Between the hook and the commit, the hook has run and the record is not there; the next one has its number.
+    ///
+    /// # Errors
+    ///
+    /// See [`PutError`].
+    pub fn put_with<X, E>(
+        &self,
+        tag: u64,
+        parts: &[&[u8]],
+        deadline: Deadline,
+        hook: impl FnOnce(u64) -> Result<X, E>,
+    ) -> Result<X, PutError<E>> {
+        self.put_one(tag, parts, deadline, hook)
+    }
+
+    /// Puts records, as many at a time as fit; those that are put together become visible together.
+    ///
+    /// # Errors
+    ///
+    /// Not all were put: how many, and why not the next one.
+    pub fn put_many(&self, records: &[(u64, &[u8])], deadline: Deadline) -> Result<(), PutManyError> {
+        let mut put = 0;
+        while let Some(rest) = records.get(put..).filter(|rest| !rest.is_empty()) {
+            put += self.put_some(rest, deadline).map_err(|cause| PutManyError { put, cause })?;
+        }
+        Ok(())
+    }
+
+    /// Takes the first record; its bytes replace what is in `bytes`.
+    ///
+    /// # Blocking
+    ///
+    /// Waits while the ring is empty. With [`Deadline::NOW`] it does not; it then waits at most a tenth of a second for
+    /// somebody else who is in the middle of a get.
+    ///
+    /// # If a process dies
+    ///
+    /// The record is the caller's once this has returned, and is gone with it.
+    ///
+    /// # Errors
+    ///
+    /// See [`GetError`].
+    pub fn get(&self, bytes: &mut Vec<u8>, deadline: Deadline) -> Result<Item, GetError> {
+        let hook = |_| Ok::<(), Infallible>(());
+        self.get_one(bytes, deadline, hook, |()| ()).map(|(item, ())| item)
+    }
+
+    /// Takes the first record, if `hook` succeeds, which is called when its bytes have been copied.
+    ///
+    /// The hook runs under the lock of the consumers: it must not wait for anybody, nor use this ring or another lock.
+    ///
+    /// # If a process dies
+    ///
+    /// Between the hook and the commit, the hook has run and the record is still there.
+    ///
+    /// # Errors
+    ///
+    /// See [`GetError`].
+    pub fn get_with<X, E>(
+        &self,
+        bytes: &mut Vec<u8>,
+        deadline: Deadline,
+        hook: impl FnOnce(Item) -> Result<X, E>,
+    ) -> Result<(Item, X), GetError<E>> {
+        self.get_one(bytes, deadline, hook, |_| ())
+    }
+
+    /// As [`Ring::get_with`], and calls `after` when the record is the caller's, before the next one can be taken.
+    ///
+    /// Both hooks run under the lock of the consumers.
+    ///
+    /// # If a process dies
+    ///
+    /// Between the commit and `after`, the record is gone and `after` has not run.
+    ///
+    /// # Errors
+    ///
+    /// See [`GetError`].
+    pub fn get_around<X, E>(
+        &self,
+        bytes: &mut Vec<u8>,
+        deadline: Deadline,
+        before: impl FnOnce(Item) -> Result<X, E>,
+        after: impl FnOnce(&X),
+    ) -> Result<(Item, X), GetError<E>> {
+        self.get_one(bytes, deadline, before, after)
+    }
+
+    /// How many items are in the ring at some moment during the call.
+    ///
+    /// # Errors
+    ///
+    /// The ring is damaged.
+    pub fn len(&self) -> Result<usize, Error> {
+        loop {
+            let (before, head) = self.header.head.peek::<Head>(self.last_arena)?;
+            let (_, tail) = self.header.tail.peek::<Tail>(self.last_arena)?;
+            if self.header.head.word().snapshot().count() == before.count() {
+                let items = tail.items.checked_sub(head.items).ok_or_else(layout::damaged)?;
+                return Ok(usize::try_from(items).unwrap_or(usize::MAX));
+            }
+        }
+    }
+
+    /// Says whether the ring has no items.
+    ///
+    /// # Errors
+    ///
+    /// The ring is damaged.
+    pub fn is_empty(&self) -> Result<bool, Error> {
+        self.len().map(|len| len == 0)
+    }
+
+    /// Says whether the ring has as many items as it may have.
+    ///
+    /// # Errors
+    ///
+    /// The ring is damaged.
+    pub fn is_full(&self) -> Result<bool, Error> {
+        let Some(capacity) = self.capacity() else { return Ok(false) };
+        self.len().map(|len| len >= capacity)
+    }
+
+    /// How many items the ring may have; none if it is not bounded.
+    #[must_use]
+    pub fn capacity(&self) -> Option<usize> {
+        Some(usize::try_from(self.capacity).unwrap_or(usize::MAX)).filter(|&capacity| capacity > 0)
+    }
+
+    /// The most bytes that a record may have.
+    #[must_use]
+    pub fn record_limit(&self) -> usize {
+        usize::try_from(self.record_limit).unwrap_or(usize::MAX)
+    }
+
+    /// Closes the ring for everybody: puts fail from now on, gets take what is left. Whoever waits is woken.
+    ///
+    /// Closing it again does nothing.
+    pub fn close(&self) {
+        let (tail, head) = (&self.header.tail, &self.header.head);
+        if tail.word().is_closed() {
+            return;
+        }
+        // First the word on which a producer may be asleep, with the lock of the tail in its hands.
+        head.word().close();
+        // Under the lock, so that no put can commit behind the back of a consumer that has seen the end; not at any price.
+        let held = tail.lock().lock(Deadline::after(PATIENCE)).map(|_| Held(tail.lock()));
+        tail.word().close();
+        drop(held);
+    }
+
+    /// Says whether the ring is closed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.header.tail.word().is_closed()
+    }
+
+    /// The memory that the ring lies in.
+    #[must_use]
+    pub fn segment(&self) -> &Segment {
+        &self.segment
+    }
+}
+
+/// A lock that is released at the end.
+struct Held<'a>(&'a RawLock);
+
+impl Drop for Held<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // Fails only in a forked copy of the holder, where it is right not to release it.
+        let _ = self.0.unlock();
+    }
+}
+
+fn lock_failed(error: LockError) -> Error {
+    let kind = match error {
+        LockError::Deadlock => ErrorKind::Deadlock,
+        _ => ErrorKind::Unsupported,
+    };
+    Error::with_source(kind, "cannot take the lock of the ring", error)
+}
+
+impl Serialize for Ring {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.segment.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Ring {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let fd = Fd::deserialize(deserializer)?;
+        Segment::attach(fd, KIND).and_then(Self::open).map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,298 @@
+//! The side of the producers.
+
+use mp_wire::Deadline;
+
+use super::layout::{
+    FIRST_PUNCHED, Head as HeadPosition, Place, STEP, Tail, UNIT, arena_size, arena_start, damaged,
+};
+use super::record::{Head, footprint};
+use super::{Held, Ring};
+use crate::robust::LockError;
+use crate::{Error, ErrorKind};
+
+use super::error::PutError;
+
+/// What every record leaves free behind it, backed, so that a jump can always be written.
+const JUMP: u64 = UNIT as u64;
+
+/// Makes a failure that has nothing to do with the hook one of an operation with a hook.
+fn plain<E>(error: PutError) -> PutError<E> {
+    match error {
+        PutError::Full => PutError::Full,
+        PutError::Closed => PutError::Closed,
+        PutError::TooLarge => PutError::TooLarge,
+        PutError::Hook(never) => match never {},
+        PutError::Failed(error) => PutError::Failed(error),
+    }
+}
+
+impl Ring {
+    pub(super) fn put_one<X, E>(
+        &self,
+        tag: u64,
+        parts: &[&[u8]],
+        deadline: Deadline,
+        hook: impl FnOnce(u64) -> Result<X, E>,
+    ) -> Result<X, PutError<E>> {
+        let len = self.total(parts).map_err(plain)?;
+        let held = self.lock_tail(deadline).map_err(plain)?;
+        let mut tail = self.tail_with_room(deadline).map_err(plain)?;
+        self.make_place(&mut tail, footprint(len).ok_or(PutError::TooLarge)?).map_err(plain)?;
+        let sequence = tail.items;
+        // Seeded mistake: the payload comes too late.
+        let early = cfg!(mp_bug = "publish_before_payload");
+        if early {
+            self.publish(&after(tail, len));
+        }
+        self.write(&tail, tag, len, parts)?;
+        let beside = hook(sequence).map_err(PutError::Hook)?;
+        if !early {
+            self.publish(&after(tail, len));
+        }
+        drop(held);
+        Ok(beside)
+    }
+
+    /// Puts the first few records, at least one, in one commit; returns how many.
+    pub(super) fn put_some(
+        &self,
+        records: &[(u64, &[u8])],
+        deadline: Deadline,
+    ) -> Result<usize, PutError> {
+        let held = self.lock_tail(deadline)?;
+        let mut tail = self.tail_with_room(deadline)?;
+        let room = match self.capacity {
+            0 => u64::MAX,
+            capacity => capacity.saturating_sub(tail.items - tail.taken),
+        };
+        let mut done = 0;
+        let mut result = Ok(());
+        for (tag, bytes) in records.iter().take(usize::try_from(room).unwrap_or(usize::MAX)) {
+            let mut next = tail;
+            result = self.append(&mut next, *tag, bytes);
+            if result.is_err() {
+                break;
+            }
+            tail = next;
+            done += 1;
+        }
+        if done > 0 {
+            self.publish(&tail);
+            result = Ok(());
+        }
+        drop(held);
+        result.map(|()| done)
+    }
+
+    fn append(&self, tail: &mut Tail, tag: u64, bytes: &[u8]) -> Result<(), PutError> {
+        let len = self.total(&[bytes])?;
+        self.make_place(tail, footprint(len).ok_or(PutError::TooLarge)?)?;
+        self.write(tail, tag, len, &[bytes])?;
+        *tail = after(*tail, len);
+        Ok(())
+    }
+
+    fn total(&self, parts: &[&[u8]]) -> Result<u64, PutError> {
+        let mut total = 0_u64;
+        for part in parts {
+            total = total.saturating_add(part.len() as u64);
+        }
+        if total <= self.record_limit { Ok(total) } else { Err(PutError::TooLarge) }
+    }
+
+    fn lock_tail(&self, deadline: Deadline) -> Result<Held<'_>, PutError> {
+        let lock = self.header.tail.lock();
+        let mut result = lock.lock(deadline);
+        if result == Err(LockError::TimedOut) && deadline == Deadline::NOW {
+            if self.header.tail.word().is_closed() {
+                return Err(PutError::Closed);
+            }
+            if self.is_full()? {
+                return Err(PutError::Full);
+            }
+            // There is room, so the one before us is about to finish.
+            result = lock.lock(Deadline::after(super::PATIENCE));
+        }
+        match result {
+            Ok(_) => Ok(Held(lock)),
+            Err(LockError::TimedOut) => Err(PutError::Full),
+            Err(error) => Err(PutError::Failed(super::lock_failed(error))),
+        }
+    }
+
+    /// Reads the tail; waits until the bound on items allows for one more.
+    #[inline]
+    fn tail_with_room(&self, deadline: Deadline) -> Result<Tail, PutError> {
+        let side = &self.header.tail;
+        let mut tail: Tail = side.load(self.last_arena)?;
+        loop {
+            if side.word().is_closed() {
+                return Err(PutError::Closed);
+            }
+            if self.capacity == 0 || tail.items - tail.taken < self.capacity {
+                return Ok(tail);
+            }
+            let (seen, head) = self.header.head.peek::<HeadPosition>(self.last_arena)?;
+            if head.items > tail.items {
+                return Err(damaged().into());
+            }
+            tail.taken = head.items;
+            if tail.items - tail.taken < self.capacity {
+                continue;
+            }
+            if seen.is_closed() {
+                // Whoever was closing died between the two words.
+                side.word().close();
+                return Err(PutError::Closed);
+            }
+            let waited = self.header.head.word().wait_change(seen, deadline, &self.local.put);
+            waited.map_err(|_| PutError::Full)?;
+        }
+    }
+
+    /// Moves the tail to where a record of `len` bytes can be written: behind what is there, if need be at the
+    /// beginning of the arena, or of another one.
+    #[inline]
+    fn make_place(&self, tail: &mut Tail, len: u64) -> Result<(), PutError> {
+        let to_end = tail.place.size() - tail.place.offset(tail.position);
+        let end = tail.position.saturating_add(len + JUMP);
+        if len <= to_end && end <= tail.limit && is_backed(tail, end) {
+            return Ok(());
+        }
+        self.find_place(tail, len)
+    }
+
+    #[cold]
+    fn find_place(&self, tail: &mut Tail, len: u64) -> Result<(), PutError> {
+        if len + JUMP > arena_size(self.last_arena) {
+            return Err(PutError::TooLarge);
+        }
+        let (_, head) = self.header.head.peek::<HeadPosition>(self.last_arena)?;
+        let size = tail.place.size();
+        let together = head.place == tail.place;
+        let freed = if together { head.freed } else { 0 };
+        if tail.position.checked_sub(freed).is_none_or(|used| used > size) {
+            return Err(damaged().into());
+        }
+        tail.limit = freed.saturating_add(size);
+
+        // As good a moment as any to go back to a small arena, now that little is on its way.
+        if together && tail.place.arena > 0 {
+            let needed = (tail.position.saturating_sub(head.position) + len).saturating_mul(4);
+            let small = (0..tail.place.arena).find(|&arena| arena_size(arena) >= needed);
+            if let Some(arena) = small {
+                return self.jump(tail, arena, len);
+            }
+        }
+        let offset = tail.place.offset(tail.position);
+        let to_end = size - offset;
+        let skip = if len <= to_end { 0 } else { to_end };
+        let end = tail.position.saturating_add(skip + len + JUMP);
+        if len + JUMP <= size && end <= tail.limit {
+            self.back(tail, end)?;
+            if skip > 0 {
+                Head::Wrap.write(&self.segment, tail.place.at(tail.position))?;
+                tail.position += skip;
+            }
+            return Ok(());
+        }
+        let used = self.header.used(head.place, tail.place)?;
+        let fits = |&arena: &u32| used & 1 << arena == 0 && len + JUMP <= arena_size(arena);
+        let larger = (tail.place.arena + 1..=self.last_arena).find(fits);
+        match larger.or_else(|| (0..tail.place.arena).rev().find(fits)) {
+            Some(arena) => self.jump(tail, arena, len),
+            None => {
+                Err(Error::new(ErrorKind::Exhausted, "the ring has used up its addresses").into())
+            }
+        }
+    }
+
+    /// Backs the arena with memory up to `end`, which is not beyond the limit.
+    fn back(&self, tail: &mut Tail, end: u64) -> Result<(), Error> {
+        if is_backed(tail, end) {
+            return Ok(());
+        }
+        let size = tail.place.size();
+        let to = if tail.place.arena < FIRST_PUNCHED {
+            end.next_multiple_of(size.min(STEP / 4)).min(size)
+        } else {
+            end.next_multiple_of(STEP).min(tail.limit)
+        };
+        let from = tail.backed.max(tail.position);
+        self.each_piece(tail.place, from, to, |piece| {
+            self.segment.commit(piece.clone()).inspect_err(|_| {
+                // What was had of it is nobody's: nothing has been written there.
+                let _ = self.segment.discard(piece);
+            })
+        })?;
+        tail.backed = to;
+        Ok(())
+    }
+
+    /// Continues in another arena, which nobody uses, at its beginning.
+    fn jump(&self, tail: &mut Tail, arena: u32, len: u64) -> Result<(), PutError> {
+        let place = Place { epoch: tail.place.epoch + 1, arena };
+        let size = place.size();
+        let backed = if arena == 0 { size } else { 0 };
+        let (items, taken) = (tail.items, tail.taken);
+        let mut next = Tail { position: 0, items, place, backed, limit: size, taken };
+        self.back(&mut next, len + JUMP)?;
+        self.header.path(place.epoch).store(arena, std::sync::atomic::Ordering::Relaxed);
+        let jump = Head::Jump { arena: u64::from(arena) };
+        jump.write(&self.segment, tail.place.at(tail.position))?;
+        *tail = next;
+        Ok(())
+    }
+
+    #[inline]
+    fn write(&self, tail: &Tail, tag: u64, len: u64, parts: &[&[u8]]) -> Result<(), Error> {
+        let mut at = tail.place.at(tail.position);
+        Head::Item { len, tag }.write(&self.segment, at)?;
+        at += UNIT;
+        for part in parts {
+            self.segment.copy_in(at, part)?;
+            at += part.len();
+        }
+        Ok(())
+    }
+
+    /// Makes everything up to this tail visible.
+    #[inline]
+    fn publish(&self, tail: &Tail) {
+        self.header.tail.store(tail);
+        self.header.tail.word().commit();
+    }
+
+    /// Calls for the one or two pieces of the segment that a range of positions covers.
+    pub(super) fn each_piece(
+        &self,
+        place: Place,
+        from: u64,
+        to: u64,
+        mut call: impl FnMut(std::ops::Range<usize>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let start = arena_start(place.arena);
+        let first = place.offset(from);
+        let len = to.saturating_sub(from).min(place.size());
+        let straight = len.min(place.size() - first);
+        call((start + first) as usize..(start + first + straight) as usize)?;
+        if len > straight {
+            call(start as usize..(start + len - straight) as usize)?;
+        }
+        Ok(())
+    }
+}
+
+/// The tail behind an item of `len` bytes.
+#[inline]
+fn after(tail: Tail, len: u64) -> Tail {
+    let length = footprint(len).unwrap_or(0);
+    Tail { position: tail.position + length, items: tail.items + 1, ..tail }
+}
+
+/// Says whether the arena is backed with memory up to `end`.
+#[inline]
+fn is_backed(tail: &Tail, end: u64) -> bool {
+    let whole = tail.place.arena < FIRST_PUNCHED && tail.backed >= tail.place.size();
+    end <= tail.backed || whole
+}
