@@ -1,1 +1,13 @@
-//! Queues between processes in shared memory that survive the death of any participant
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("mp-queue works on Linux alone: it rests on memfds, futexes and SCM_RIGHTS");
+
+pub mod channel;
+mod error;
+mod queue;
+mod registry;
+
+pub use error::{Error, ErrorKind, GetError, PutError};
+pub use queue::{IntoIter, Iter, Queue};

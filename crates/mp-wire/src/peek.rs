@@ -1,12 +1,12 @@
 //! Descriptors that travel on a socket beside messages in shared memory, and can be looked at before they are taken.
 //!
-//! Whoever puts a message into shared memory first sends its descriptors here, as a packet with a tag, and then makes
-//! the message visible, with the same tag in it. Whoever takes it out peeks at the packet, which duplicates the
-//! descriptors, then takes the message, then [`discard`]s the packet. Killed between two of these steps, either leaves
-//! at most a packet that belongs to no message. The next reader sees by its tag, which is less than the one it
-//! looks for, that it is stale, and throws it away.
+//! Whoever puts a message into shared memory first sends its descriptors here, as a packet with a [`Tag`], and then
+//! makes the message visible, from which the same tag can be told. Whoever takes it out peeks at the packet, which
+//! duplicates the descriptors, then takes the message, then [`discard`]s the packet. Killed between two of these
+//! steps, either leaves at most a packet that belongs to no message. The next reader sees by its tag that it is stale, and
+//! throws it away.
 //!
-//! Senders exclude each other, and so do readers; each sender's tag is greater than all before it.
+//! Senders exclude each other from a packet to its message, and so do readers.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -18,7 +18,16 @@ use crate::{Deadline, Error, ErrorKind, Fd, poll, socket};
 const MAGIC: u32 = 0x6d70_7066;
 
 /// Magic, number of descriptors, tag.
-const HEADER: usize = 16;
+const HEADER: usize = 24;
+
+/// Says which message a packet belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tag {
+    /// The number of the message. The packet of a sender that died may have the number of the message after it.
+    pub sequence: u64,
+    /// What tells those two apart.
+    pub nonce: u64,
+}
 
 /// The most descriptors that go with one message: a packet full of sockets with a full packet each.
 pub const MAX_FDS: usize = MAX_PACKET_FDS * MAX_PACKET_FDS;
@@ -37,20 +46,23 @@ pub const MAX_FDS: usize = MAX_PACKET_FDS * MAX_PACKET_FDS;
 /// # Examples
 ///
 /// ```
-/// use mp_wire::{Deadline, Fd, peek, socket};
+/// use mp_wire::peek::{self, Tag};
+/// use mp_wire::{Deadline, Fd, socket};
 ///
 /// let (a, b) = socket::pair()?;
 /// let fd = Fd::from(std::os::fd::OwnedFd::from(std::fs::File::open("/dev/null")?));
-/// peek::send(&a, 1, &[fd.clone()], Deadline::NEVER)?; // Its sender is killed here, without a message,
-/// peek::send(&a, 2, &[fd.clone(), fd], Deadline::NEVER)?; // and another one goes on.
+/// let tag = Tag { sequence: 7, nonce: 2 };
+/// // One sender is killed after this, without a message, and another one goes on.
+/// peek::send(&a, Tag { sequence: 7, nonce: 1 }, &[fd.clone()], Deadline::NEVER)?;
+/// peek::send(&a, tag, &[fd.clone(), fd], Deadline::NEVER)?;
 ///
-/// assert_eq!(peek::peek(&b, 2)?.map(|fds| fds.len()), Some(2));
-/// assert_eq!(peek::peek(&b, 2)?.map(|fds| fds.len()), Some(2)); // It is still there.
+/// assert_eq!(peek::peek(&b, tag)?.map(|fds| fds.len()), Some(2));
+/// assert_eq!(peek::peek(&b, tag)?.map(|fds| fds.len()), Some(2)); // It is still there.
 /// peek::discard(&b)?;
-/// assert!(peek::peek(&b, 3)?.is_none());
+/// assert!(peek::peek(&b, tag)?.is_none());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn send(socket: impl AsFd, tag: u64, fds: &[Fd], deadline: Deadline) -> Result<(), Error> {
+pub fn send(socket: impl AsFd, tag: Tag, fds: &[Fd], deadline: Deadline) -> Result<(), Error> {
     if fds.len() > MAX_FDS {
         let what = format!("{} descriptors do not fit beside one message", fds.len());
         return Err(Error::new(ErrorKind::TooLarge, what));
@@ -74,23 +86,23 @@ pub fn send(socket: impl AsFd, tag: u64, fds: &[Fd], deadline: Deadline) -> Resu
 
 /// Duplicates the descriptors of the message with this tag, and leaves the packet where it is.
 ///
-/// Discards packets with lesser tags. `None` if the packet of this tag is not there.
+/// Discards packets that are stale. `None` if the packet of this tag is not there.
 ///
 /// # Errors
 ///
 /// [`ErrorKind::DescriptorsLost`] if this process may not open as many descriptors; the packet stays.
 /// [`ErrorKind::Protocol`] for what is no such packet, which is discarded.
-pub fn peek(socket: impl AsFd, tag: u64) -> Result<Option<Vec<Fd>>, Error> {
+pub fn peek(socket: impl AsFd, tag: Tag) -> Result<Option<Vec<Fd>>, Error> {
     let socket = socket.as_fd();
     loop {
         let Some((found, count, fds, truncated)) = peek_packet(socket)? else { return Ok(None) };
-        if found < tag {
+        if found.sequence > tag.sequence {
+            return Ok(None);
+        }
+        if found != tag {
             drop(fds);
             discard(socket).map_err(|error| Error::from_io("cannot discard a packet", error))?;
             continue;
-        }
-        if found > tag {
-            return Ok(None);
         }
         if truncated {
             return Err(lost());
@@ -127,11 +139,12 @@ pub fn discard(socket: impl AsFd) -> io::Result<()> {
     }
 }
 
-fn header(tag: u64, count: usize) -> [u8; HEADER] {
+fn header(tag: Tag, count: usize) -> [u8; HEADER] {
     let mut out = [0; HEADER];
     out[..4].copy_from_slice(&MAGIC.to_ne_bytes());
     out[4..8].copy_from_slice(&u32::try_from(count).unwrap_or(u32::MAX).to_ne_bytes());
-    out[8..].copy_from_slice(&tag.to_ne_bytes());
+    out[8..16].copy_from_slice(&tag.sequence.to_ne_bytes());
+    out[16..].copy_from_slice(&tag.nonce.to_ne_bytes());
     out
 }
 
@@ -157,7 +170,7 @@ fn send_packet(
     }
 }
 
-type Peeked = (u64, usize, Vec<Fd>, bool);
+type Peeked = (Tag, usize, Vec<Fd>, bool);
 
 fn peek_packet(socket: BorrowedFd<'_>) -> Result<Option<Peeked>, Error> {
     loop {
@@ -171,7 +184,10 @@ fn peek_packet(socket: BorrowedFd<'_>) -> Result<Option<Peeked>, Error> {
                     let _ = discard(socket);
                     return Err(malformed());
                 }
-                let tag = u64::from_ne_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|i| header[8 + i]));
+                let long = |at: usize| {
+                    u64::from_ne_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|i| header[at + i]))
+                };
+                let tag = Tag { sequence: long(8), nonce: long(16) };
                 let fds = packet.fds.into_iter().map(Fd::from).collect();
                 return Ok(Some((tag, word(4) as usize, fds, packet.truncated)));
             }
@@ -202,24 +218,28 @@ mod tests {
         Fd::from(OwnedFd::from(File::open("/dev/null").unwrap()))
     }
 
+    fn tag(sequence: u64) -> Tag {
+        Tag { sequence, nonce: 9 }
+    }
+
     #[test]
     fn a_packet_of_a_later_message_is_left_alone() {
         let (a, b) = socket::pair().unwrap();
-        send(&a, 5, &[fd()], Deadline::NEVER).unwrap();
-        assert!(peek(&b, 4).unwrap().is_none());
-        assert_eq!(peek(&b, 5).unwrap().unwrap().len(), 1);
+        send(&a, tag(5), &[fd()], Deadline::NEVER).unwrap();
+        assert!(peek(&b, tag(4)).unwrap().is_none());
+        assert_eq!(peek(&b, tag(5)).unwrap().unwrap().len(), 1);
     }
 
     #[test]
     fn many_descriptors_can_be_peeked_at_twice() {
         let (a, b) = socket::pair().unwrap();
         let many = vec![fd(); 300];
-        send(&a, 1, &many, Deadline::NEVER).unwrap();
+        send(&a, tag(1), &many, Deadline::NEVER).unwrap();
         for _ in 0..2 {
-            assert_eq!(peek(&b, 1).unwrap().unwrap().len(), 300);
+            assert_eq!(peek(&b, tag(1)).unwrap().unwrap().len(), 300);
         }
         discard(&b).unwrap();
-        assert!(peek(&b, 1).unwrap().is_none());
+        assert!(peek(&b, tag(1)).unwrap().is_none());
     }
 
     #[test]
@@ -227,14 +247,14 @@ mod tests {
         let (a, b) = socket::pair().unwrap();
         let mut sent = 0;
         let full = loop {
-            match send(&a, sent + 1, &[fd()], Deadline::NOW) {
+            match send(&a, tag(sent + 1), &[fd()], Deadline::NOW) {
                 Ok(()) => sent += 1,
                 Err(error) => break error,
             }
         };
         assert_eq!(full.kind(), ErrorKind::TimedOut);
         assert!(sent > 100, "room for {sent} only");
-        assert_eq!(peek(&b, sent).unwrap().unwrap().len(), 1);
-        assert!(peek(&b, sent + 1).unwrap().is_none());
+        assert_eq!(peek(&b, tag(sent)).unwrap().unwrap().len(), 1);
+        assert!(peek(&b, tag(sent + 1)).unwrap().is_none());
     }
 }

@@ -1,0 +1,332 @@
+//! The queue below the queue: bytes, and the descriptors that go with them.
+//!
+//! The bytes of a message go through a ring in shared memory, its descriptors through a socket beside it. The socket comes
+//! first on the way in and last on the way out, and each of its packets carries a tag that the record in the ring
+//! repeats:
+//!
+//! ```text
+//! put   lock the tail   1 write the record   2 send the packet   3 commit        unlock
+//! get   lock the head   4 copy the record    5 peek at the packet   6 commit   7 discard the packet   unlock
+//! ```
+//!
+//! | killed after | what is left | what follows |
+//! |---|---|---|
+//! | 1 | bytes beyond the tail | the next record is written over them |
+//! | 2 | a packet without a record | its tag is not that of the next record: a reader discards it |
+//! | 4, 5 | record and packet | the next reader takes both |
+//! | 6 | a packet without a record | its number is less than that of the next one: a reader discards it |
+//!
+//! So nothing that was put is lost, and descriptors never come with another message than their own.
+
+use std::num::NonZero;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mp_shared::ring::{self, Item, Ring};
+use mp_wire::peek::{self, Tag};
+use mp_wire::{Deadline, Fd, Message, poll, socket};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::{Error, ErrorKind, GetError, PutError, registry};
+
+/// A queue of messages that are bytes and descriptors; what they mean is up to its users.
+///
+/// [`Queue`](crate::Queue) is this with a type. It costs three descriptors per process, however many handles
+/// there are; a handle that is received again shares those that are there.
+///
+/// # If a process dies
+///
+/// See [`Queue`](crate::Queue), and the page of this module for each step.
+///
+/// # Examples
+///
+/// ```
+/// use mp_queue::channel::Channel;
+/// use mp_wire::{Deadline, Message};
+///
+/// let channel = Channel::new()?;
+/// channel.put(&[b"head ", b"and body"], &[], Deadline::NEVER)?;
+/// let mut message = Message::default();
+/// channel.get(&mut message, Deadline::NEVER)?;
+/// assert_eq!(message.bytes, b"head and body");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Channel(Arc<Inner>);
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    ring: Ring,
+    /// Producers send here, consumers receive there.
+    sender: Fd,
+    receiver: Fd,
+}
+
+/// How long a producer waits for room on the socket before it looks whether the queue was closed.
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// What came of the packet of a record that is to be taken.
+enum Beside {
+    /// The record has none.
+    Nothing,
+    /// Its descriptors; the packet is still there.
+    Fds(Vec<Fd>),
+    /// It is not wanted; it may still be there.
+    Unwanted,
+    /// It is not there, or makes no sense.
+    Missing,
+}
+
+impl Channel {
+    /// Makes a channel without a bound.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Exhausted`] if there is no memory or no descriptor left.
+    pub fn new() -> Result<Self, Error> {
+        Self::over(Ring::new())
+    }
+
+    /// Makes a channel that holds this many messages at most.
+    ///
+    /// # Errors
+    ///
+    /// As [`Channel::new`].
+    pub fn bounded(messages: NonZero<usize>) -> Result<Self, Error> {
+        Self::over(Ring::bounded(messages.get()))
+    }
+
+    fn over(ring: Result<Ring, mp_shared::Error>) -> Result<Self, Error> {
+        let ring = ring.map_err(|error| Error::shared("cannot make the memory of a queue", error))?;
+        let (sender, receiver) = socket::pair().map_err(|error| {
+            Error::with_source(ErrorKind::Exhausted, "cannot make the socket of a queue", error)
+        })?;
+        let inner = Inner { ring, sender: sender.into(), receiver: receiver.into() };
+        Ok(Self(registry::insert(inner)))
+    }
+
+    /// Puts a message, whose bytes are in several parts, and its descriptors.
+    ///
+    /// # Blocking
+    ///
+    /// Waits for room until the deadline: of a bounded channel, and on the socket, which holds the descriptors of a few
+    /// hundred messages.
+    ///
+    /// # Errors
+    ///
+    /// See [`PutError`]. Nothing was put.
+    #[inline]
+    pub fn put(
+        &self,
+        parts: &[&[u8]],
+        fds: &[Fd],
+        deadline: Deadline,
+    ) -> Result<(), PutError> {
+        if !fds.is_empty() {
+            return self.put_with_fds(parts, fds, deadline);
+        }
+        self.0.ring.put(0, parts, deadline).map_err(|error| refused(error, |never| match never {}))
+    }
+
+    fn put_with_fds(
+        &self,
+        parts: &[&[u8]],
+        fds: &[Fd],
+        deadline: Deadline,
+    ) -> Result<(), PutError> {
+        loop {
+            let nonce = nonce();
+            let put = self.0.ring.put_with(nonce, parts, deadline, |sequence| {
+                // Whoever waits here would keep all others from putting; so it waits below.
+                peek::send(&self.0.sender, Tag { sequence, nonce }, fds, Deadline::NOW)
+            });
+            match put {
+                Err(ring::PutError::Hook(error))
+                    if error.kind() == mp_wire::ErrorKind::TimedOut =>
+                {
+                    if deadline.is_past() {
+                        return Err(PutError::Full);
+                    }
+                    let glance = Deadline::after(GLANCE);
+                    let until = if deadline.remaining().is_some_and(|left| left < GLANCE) {
+                        deadline
+                    } else {
+                        glance
+                    };
+                    poll::wait_writable(self.0.sender.as_fd(), until).map_err(|error| {
+                        let what = "cannot wait for room for descriptors";
+                        PutError::Failed(Error::with_source(ErrorKind::Io, what, error))
+                    })?;
+                }
+                other => {
+                    return other.map_err(|error| {
+                        refused(error, |error| {
+                            let what = "the descriptors of the item cannot be put";
+                            PutError::Failed(Error::wire(what, error))
+                        })
+                    });
+                }
+            }
+        }
+    }
+
+    /// Takes the first message, in place of what `message` held.
+    ///
+    /// # Blocking
+    ///
+    /// Waits for a message until the deadline.
+    ///
+    /// # Errors
+    ///
+    /// See [`GetError`]. With [`ErrorKind::Exhausted`], if this process may not open the message's descriptors, the
+    /// message is still there.
+    #[inline]
+    pub fn get(&self, message: &mut Message, deadline: Deadline) -> Result<(), GetError> {
+        self.get_and(message, deadline, true)
+    }
+
+    /// Takes the bytes of the first message and closes its descriptors, where they cannot be had or are not wanted.
+    ///
+    /// # Errors
+    ///
+    /// See [`GetError`].
+    pub fn get_bytes(&self, message: &mut Message, deadline: Deadline) -> Result<(), GetError> {
+        self.get_and(message, deadline, false)
+    }
+
+    fn get_and(
+        &self,
+        message: &mut Message,
+        deadline: Deadline,
+        want_fds: bool,
+    ) -> Result<(), GetError> {
+        message.fds.clear();
+        let taken = self.0.ring.get_around(
+            &mut message.bytes,
+            deadline,
+            |item| self.look_beside(item, want_fds),
+            |beside| {
+                if let Beside::Fds(_) = beside {
+                    // What fails to be discarded is stale for the next reader.
+                    let _ = peek::discard(&self.0.receiver);
+                }
+            },
+        );
+        match taken {
+            Ok((_, Beside::Fds(fds))) => message.fds = fds,
+            Ok((_, Beside::Nothing | Beside::Unwanted)) => {}
+            Ok((_, Beside::Missing)) => {
+                let what = "the descriptors of the item are not there";
+                return Err(GetError::Failed(Error::new(ErrorKind::DescriptorsLost, what)));
+            }
+            Err(ring::GetError::Empty) => return Err(GetError::Empty),
+            Err(ring::GetError::Closed) => return Err(GetError::Closed),
+            Err(ring::GetError::Hook(error)) => {
+                let what = "the descriptors of the item cannot be received";
+                return Err(GetError::Failed(Error::wire(what, error)));
+            }
+            Err(ring::GetError::Failed(error)) => {
+                let what = "the item cannot be taken";
+                return Err(GetError::Failed(Error::shared(what, error)));
+            }
+            Err(_) => return Err(GetError::Failed(unknown())),
+        }
+        Ok(())
+    }
+
+    /// Peeks at the packet of a record. An error leaves both where they are.
+    #[inline]
+    fn look_beside(&self, item: Item, want_fds: bool) -> Result<Beside, mp_wire::Error> {
+        if item.tag == 0 {
+            return Ok(Beside::Nothing);
+        }
+        if !want_fds {
+            return Ok(Beside::Unwanted);
+        }
+        let tag = Tag { sequence: item.sequence, nonce: item.tag };
+        match peek::peek(&self.0.receiver, tag) {
+            Ok(Some(fds)) => Ok(Beside::Fds(fds)),
+            Ok(None) => Ok(Beside::Missing),
+            Err(error) if error.kind() == mp_wire::ErrorKind::Protocol => Ok(Beside::Missing),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The number of messages, at one moment; zero if the memory makes no sense.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.ring.len().unwrap_or(0)
+    }
+
+    /// Says whether there was no message, at one moment.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The most messages that it holds; `None` without a bound.
+    #[must_use]
+    pub fn capacity(&self) -> Option<NonZero<usize>> {
+        self.0.ring.capacity().and_then(NonZero::new)
+    }
+
+    /// Closes the channel, for everyone and for good: no message is put any more, those that are there can be taken.
+    pub fn close(&self) {
+        self.0.ring.close();
+    }
+
+    /// Says whether the channel is closed; there may be messages left.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.0.ring.is_closed()
+    }
+}
+
+impl Inner {
+    /// Equal in all handles on the same channel, and different from every other.
+    pub(crate) fn id(&self) -> u128 {
+        self.ring.segment().id()
+    }
+}
+
+fn refused<E>(error: ring::PutError<E>, hook: impl FnOnce(E) -> PutError) -> PutError {
+    match error {
+        ring::PutError::Full => PutError::Full,
+        ring::PutError::Closed => PutError::Closed,
+        ring::PutError::TooLarge => {
+            let what = "the item is larger than a queue takes";
+            PutError::Failed(Error::new(ErrorKind::TooLarge, what))
+        }
+        ring::PutError::Hook(error) => hook(error),
+        ring::PutError::Failed(error) => {
+            PutError::Failed(Error::shared("the item cannot be put", error))
+        }
+        _ => PutError::Failed(unknown()),
+    }
+}
+
+fn unknown() -> Error {
+    Error::new(ErrorKind::Io, "the ring of the queue failed")
+}
+
+/// A number, never zero, that tells a packet from one that another process, or this one earlier, has left without a
+/// message: the time, and the process.
+fn nonce() -> u64 {
+    let (seconds, nanos) = Deadline::after(Duration::ZERO).monotonic().unwrap_or_default();
+    let time = (seconds as u64).wrapping_mul(1_000_000_000).wrapping_add(nanos as u64);
+    (time << 22 | u64::from(std::process::id()) & 0x3f_ffff).max(1)
+}
+
+impl Serialize for Channel {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (&self.0.ring, &self.0.sender, &self.0.receiver).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Channel {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (ring, sender, receiver) = Deserialize::deserialize(deserializer)?;
+        Ok(Self(registry::insert(Inner { ring, sender, receiver })))
+    }
+}

@@ -1,0 +1,370 @@
+//! The typed queue.
+
+use std::cell::Cell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::num::NonZero;
+use std::time::Duration;
+
+use mp_wire::{Deadline, Message, encode_into};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::channel::Channel;
+use crate::{Error, ErrorKind, GetError, PutError};
+
+/// A queue between processes: any number of producers, any number of consumers, first in, first out.
+///
+/// Clones are handles on the same queue. A handle can be an argument of a process and part of a message, also of a
+/// message in a queue. An item is anything with serde's `Serialize` and `Deserialize`, descriptors included.
+///
+/// When `put` returns, the item is in shared memory. There is no thread that still has to send it: the process may
+/// end, and may be waited for, with items of its in the queue.
+///
+/// # Python
+///
+/// `multiprocessing.Queue`. `maxsize=0`, which Python takes for no bound, is [`Queue::new`], and
+/// [`Queue::bounded`] refuses zero. A value that does not serialize is an error of `put`, not a
+/// traceback in a thread. `close` means that nobody puts any more, and readers see the end after the last item; `join_thread` and
+/// `cancel_join_thread` have nothing to do here.
+///
+/// # Blocking
+///
+/// `put` waits while a bounded queue is full, `get` while a queue is empty. Both look for a moment and then sleep
+/// in the kernel. One timeout bounds the whole call, and is never early.
+///
+/// An item with descriptors also waits for room on a socket, which holds a few hundred such items; bytes alone have
+/// no bound but memory.
+///
+/// # If a process dies
+///
+/// Killed while it puts, its item is there or is not; killed while it gets, the item is still there or is gone
+/// with it. The others go on. An item that was put is lost in no other way.
+///
+/// # Examples
+///
+/// ```
+/// use mp_queue::Queue;
+///
+/// let queue = Queue::new()?;
+/// queue.put(&("one".to_owned(), 1))?;
+/// queue.put(&("two".to_owned(), 2))?;
+/// assert_eq!((queue.len(), queue.get()?), (2, ("one".to_owned(), 1)));
+/// queue.close();
+/// assert_eq!(queue.iter().count(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct Queue<T> {
+    channel: Channel,
+    item: PhantomData<fn(T) -> T>,
+}
+
+/// A buffer that a large item has left is not kept.
+const KEEP: usize = 1 << 20;
+
+thread_local! {
+    /// Taken out while it is in use: `Serialize` and `Deserialize` may use a queue themselves.
+    static SCRATCH: Cell<Message> = const { Cell::new(Message { bytes: Vec::new(), fds: Vec::new() }) };
+}
+
+fn with_scratch<R>(use_it: impl FnOnce(&mut Message) -> R) -> R {
+    let mut message = SCRATCH.take();
+    let result = use_it(&mut message);
+    message.fds.clear();
+    if message.bytes.capacity() <= KEEP {
+        SCRATCH.set(message);
+    }
+    result
+}
+
+impl<T> Queue<T> {
+    /// Makes a queue without a bound.
+    ///
+    /// Its memory follows the backlog up and down.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Exhausted`] if there is no memory or no descriptor left.
+    pub fn new() -> Result<Self, Error> {
+        Channel::new().map(Self::over)
+    }
+
+    /// Makes a queue that holds this many items at most.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] for zero; as [`Queue::new`] otherwise.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_queue::Queue;
+    ///
+    /// let queue = Queue::bounded(2)?;
+    /// queue.put(&'a')?;
+    /// queue.put(&'b')?;
+    /// assert!(queue.is_full() && queue.try_put(&'c').is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias = "maxsize")]
+    pub fn bounded(items: usize) -> Result<Self, Error> {
+        let items = NonZero::new(items).ok_or_else(|| {
+            let what = "a queue without room for an item is of no use; `Queue::new` has no bound";
+            Error::new(ErrorKind::InvalidInput, what)
+        })?;
+        Channel::bounded(items).map(Self::over)
+    }
+
+    fn over(channel: Channel) -> Self {
+        Self { channel, item: PhantomData }
+    }
+
+    /// The number of items, at one moment; others may change it in the next.
+    #[must_use]
+    #[doc(alias = "qsize")]
+    pub fn len(&self) -> usize {
+        self.channel.len()
+    }
+
+    /// Says whether there was no item, at one moment.
+    #[must_use]
+    #[doc(alias = "empty")]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Says whether there was no room, at one moment; never for a queue without a bound.
+    #[must_use]
+    #[doc(alias = "full")]
+    pub fn is_full(&self) -> bool {
+        self.capacity().is_some_and(|capacity| self.len() >= capacity)
+    }
+
+    /// The most items that it holds; `None` without a bound.
+    #[must_use]
+    pub fn capacity(&self) -> Option<usize> {
+        self.channel.capacity().map(NonZero::get)
+    }
+
+    /// Closes the queue, for everyone and for good: nothing is put any more.
+    ///
+    /// Whoever waits to put gets [`PutError::Closed`]. Whoever gets still gets what is there, and then
+    /// [`GetError::Closed`]. To close it again changes nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_queue::Queue;
+    ///
+    /// let queue = Queue::new()?;
+    /// queue.put(&1)?;
+    /// queue.close();
+    /// assert!(queue.put(&2).is_err());
+    /// assert_eq!(queue.get()?, 1);
+    /// assert!(queue.get().unwrap_err().is_closed());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn close(&self) {
+        self.channel.close();
+    }
+
+    /// Says whether the queue is closed; there may be items left.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.channel.is_closed()
+    }
+}
+
+impl<T: Serialize> Queue<T> {
+    /// Puts an item; waits for room if the queue is bounded and full.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError::Closed`], or [`PutError::Failed`] if the item does not serialize or there is no memory for it.
+    /// Nothing was put then, and the queue goes on.
+    pub fn put(&self, item: &T) -> Result<(), PutError> {
+        self.put_until(item, Deadline::NEVER)
+    }
+
+    /// Puts an item if there is room.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError::Full`] if there is none; as [`Queue::put`] otherwise.
+    #[doc(alias = "put_nowait")]
+    pub fn try_put(&self, item: &T) -> Result<(), PutError> {
+        self.put_until(item, Deadline::NOW)
+    }
+
+    /// Puts an item; waits for room for some time.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError::Full`] if there was none in time; as [`Queue::put`] otherwise.
+    pub fn put_timeout(&self, item: &T, timeout: Duration) -> Result<(), PutError> {
+        self.put_until(item, Deadline::after(timeout))
+    }
+
+    fn put_until(&self, item: &T, deadline: Deadline) -> Result<(), PutError> {
+        with_scratch(|message| {
+            encode_into(item, message)
+                .map_err(|error| PutError::Failed(Error::wire("the item cannot be put", error)))?;
+            self.channel.put(&[&message.bytes], &message.fds, deadline)
+        })
+    }
+}
+
+impl<T: DeserializeOwned> Queue<T> {
+    /// Takes the first item; waits for one if there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`GetError::Closed`] when the queue is closed and empty, or [`GetError::Failed`] if the item is not a `T`: that
+    /// item is gone, and the next one can be taken.
+    pub fn get(&self) -> Result<T, GetError> {
+        self.get_until(Deadline::NEVER)
+    }
+
+    /// Takes the first item if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`GetError::Empty`] if there is none; as [`Queue::get`] otherwise.
+    #[doc(alias = "get_nowait")]
+    pub fn try_get(&self) -> Result<T, GetError> {
+        self.get_until(Deadline::NOW)
+    }
+
+    /// Takes the first item; waits for one for some time.
+    ///
+    /// # Errors
+    ///
+    /// [`GetError::Empty`] if none came in time; as [`Queue::get`] otherwise.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_queue::Queue;
+    /// use std::time::Duration;
+    ///
+    /// let queue = Queue::<u8>::new()?;
+    /// assert!(queue.get_timeout(Duration::from_millis(1)).unwrap_err().is_timeout());
+    /// # Ok::<(), mp_queue::Error>(())
+    /// ```
+    pub fn get_timeout(&self, timeout: Duration) -> Result<T, GetError> {
+        self.get_until(Deadline::after(timeout))
+    }
+
+    fn get_until(&self, deadline: Deadline) -> Result<T, GetError> {
+        with_scratch(|message| {
+            self.channel.get(message, deadline)?;
+            message.decode().map_err(|error| {
+                GetError::Failed(Error::wire("the item cannot be decoded", error))
+            })
+        })
+    }
+
+    /// Takes items until the queue is closed and empty. An error is that of one item.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_queue::Queue;
+    ///
+    /// let queue = Queue::new()?;
+    /// for number in 0..3 {
+    ///     queue.put(&number)?;
+    /// }
+    /// queue.close();
+    /// assert_eq!(queue.iter().collect::<Result<Vec<i32>, _>>()?, [0, 1, 2]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn iter(&self) -> Iter<'_, T> {
+        Iter { queue: self, over: false }
+    }
+}
+
+/// The items of a [`Queue`], until it is closed and empty.
+#[derive(Debug)]
+#[must_use = "items are taken as the iterator is used"]
+pub struct Iter<'q, T> {
+    queue: &'q Queue<T>,
+    over: bool,
+}
+
+/// The items of a [`Queue`], until it is closed and empty, with the handle.
+#[derive(Debug)]
+#[must_use = "items are taken as the iterator is used"]
+pub struct IntoIter<T> {
+    queue: Queue<T>,
+    over: bool,
+}
+
+/// The next item; notes when there can be none any more, because of the end or because the memory is damaged.
+fn next<T: DeserializeOwned>(queue: &Queue<T>, over: &mut bool) -> Option<Result<T, Error>> {
+    while !*over {
+        match queue.get() {
+            Ok(item) => return Some(Ok(item)),
+            Err(GetError::Closed) => *over = true,
+            Err(GetError::Failed(error)) => {
+                *over = error.kind() == ErrorKind::Corrupt;
+                return Some(Err(error));
+            }
+            // There is no deadline.
+            Err(GetError::Empty) => {}
+        }
+    }
+    None
+}
+
+impl<T: DeserializeOwned> Iterator for Iter<'_, T> {
+    type Item = Result<T, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        next(self.queue, &mut self.over)
+    }
+}
+
+impl<T: DeserializeOwned> Iterator for IntoIter<T> {
+    type Item = Result<T, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        next(&self.queue, &mut self.over)
+    }
+}
+
+impl<'q, T: DeserializeOwned> IntoIterator for &'q Queue<T> {
+    type Item = Result<T, Error>;
+    type IntoIter = Iter<'q, T>;
+
+    fn into_iter(self) -> Iter<'q, T> {
+        self.iter()
+    }
+}
+
+impl<T: DeserializeOwned> IntoIterator for Queue<T> {
+    type Item = Result<T, Error>;
+    type IntoIter = IntoIter<T>;
+
+    fn into_iter(self) -> IntoIter<T> {
+        IntoIter { queue: self, over: false }
+    }
+}
+
+impl<T> Clone for Queue<T> {
+    fn clone(&self) -> Self {
+        Self::over(self.channel.clone())
+    }
+}
+
+impl<T> fmt::Debug for Queue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue")
+            .field("len", &self.len())
+            .field("capacity", &self.capacity())
+            .field("closed", &self.is_closed())
+            .finish_non_exhaustive()
+    }
+}
