@@ -2,10 +2,21 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
-compile_error!("mp-shared works on 64-bit Linux alone, x86_64 and aarch64: it rests on futexes and robust lists");
+compile_error!(
+    "mp-shared works on 64-bit Linux alone, x86_64 and aarch64: it rests on futexes and robust lists"
+);
 
+mod access;
+mod array;
 mod error;
+mod event;
 pub mod fork;
+mod lock;
+#[cfg(feature = "named")]
+mod named;
+mod object;
+mod poison;
+mod raw;
 pub mod ring;
 pub mod robust;
 pub mod segment;
@@ -13,6 +24,19 @@ pub mod spin;
 mod sys;
 #[cfg(test)]
 mod testing;
+mod value;
 pub mod word;
 
+/// Plain data: what a shared value can be made of.
+#[doc(no_inline)]
+pub use bytemuck;
+
+pub use array::{Array, ArrayGuard};
 pub use error::{Error, ErrorKind};
+pub use event::Event;
+pub use lock::{Lock, LockGuard};
+#[cfg(feature = "named")]
+pub use named::SharedMemory;
+pub use poison::{LockError, LockResult, PoisonError};
+pub use raw::{RawArray, RawValue};
+pub use value::{Value, ValueGuard};

@@ -1,0 +1,376 @@
+//! The lock that users hold, and what it knows of those who died holding it.
+//!
+//! Beside the robust lock lie two words, which only its holder changes. `exposed` is up while what the lock protects is
+//! in a user's hands, or being written in more than one step: if the kernel says that the holder died and this is up, the next
+//! holder writes `poisoned` first, and only then goes on. So a process that is killed while it merely reads, or between two
+//! steps that each leave all in order, poisons nothing; and poison cannot be lost, whoever is killed when.
+
+#[cfg(test)]
+mod tests;
+
+use std::marker::PhantomData;
+use std::sync::MutexGuard;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::compiler_fence;
+use std::time::Duration;
+use std::{fmt, fs, thread};
+
+use bytemuck::Pod;
+use mp_wire::Deadline;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::Error;
+use crate::object::{Object, Shape, Tag};
+use crate::poison::{LockError, LockResult, PoisonError};
+use crate::robust::{self, Acquired, LinkedLock};
+
+/// An object with a lock. Clones are the same one.
+#[derive(Clone)]
+pub(crate) struct Guarded {
+    object: Object,
+    lock: LinkedLock,
+}
+
+impl Guarded {
+    pub(crate) fn create(shape: Shape, len: usize) -> Result<Self, Error> {
+        Self::of(Object::create(shape, len)?)
+    }
+
+    fn of(object: Object) -> Result<Self, Error> {
+        let lock = object.lock()?;
+        Ok(Self { object, lock })
+    }
+
+    pub(crate) fn object(&self) -> &Object {
+        &self.object
+    }
+
+    /// Takes the lock for a user, who gets hold of what it protects.
+    pub(crate) fn lock(&self, deadline: Deadline) -> LockResult<Held<'_>> {
+        self.acquire(deadline, true)
+    }
+
+    /// Takes the lock for a user, if it is free.
+    pub(crate) fn try_lock(&self) -> LockResult<Held<'_>> {
+        self.acquire(Deadline::NOW, true).map_err(|error| match error {
+            LockError::TimedOut | LockError::Deadlock => LockError::WouldBlock,
+            other => other,
+        })
+    }
+
+    /// Takes the lock for a step that leaves all in order wherever it ends; see [`Held::exposed`] for those that do not.
+    pub(crate) fn visit(&self) -> Result<Held<'_>, Error> {
+        Ok(self.acquire(Deadline::NEVER, false)?)
+    }
+
+    fn acquire(&self, deadline: Deadline, expose: bool) -> LockResult<Held<'_>> {
+        let acquired = self.lock.lock(deadline).map_err(|error| match error {
+            robust::LockError::TimedOut => LockError::TimedOut,
+            robust::LockError::Deadlock => LockError::Deadlock,
+            robust::LockError::Unsupported => LockError::Unsupported,
+        })?;
+        let panicking = thread::panicking();
+        let mut held = Held { owner: self, exposed: false, panicking, not_send: PhantomData };
+        if acquired == Acquired::OwnerDied && self.object.head().exposed.load(Relaxed) != 0 {
+            self.object.head().poisoned.store(1, Relaxed);
+            compiler_fence(SeqCst);
+            self.object.head().exposed.store(0, Relaxed);
+        }
+        if expose {
+            held.expose();
+        }
+        if self.is_poisoned() { Err(PoisonError::new(held).into()) } else { Ok(held) }
+    }
+
+    pub(crate) fn is_locked(&self) -> bool {
+        self.lock.owner().is_some()
+    }
+
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.object.head().poisoned.load(Relaxed) != 0
+    }
+
+    pub(crate) fn clear_poison(&self) {
+        self.object.head().poisoned.store(0, Relaxed);
+    }
+
+    /// Adds who holds it, and whether it is poisoned.
+    pub(crate) fn debug(&self, debug: &mut fmt::DebugStruct<'_, '_>) {
+        let owner = self.lock.owner().map(|tid| Owner { pid: process_of(tid), tid });
+        debug.field("owner", &owner).field("poisoned", &self.is_poisoned());
+    }
+
+    pub(crate) fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.object.serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+        shape: Shape,
+    ) -> Result<Self, D::Error> {
+        Self::of(Object::deserialize(deserializer, shape)?).map_err(de::Error::custom)
+    }
+}
+
+/// Who holds a lock, for `Debug`.
+#[derive(Debug)]
+#[expect(dead_code, reason = "read by Debug")]
+struct Owner {
+    pid: Option<u32>,
+    tid: u32,
+}
+
+/// The process that a thread belongs to, if it lives.
+fn process_of(tid: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok()
+}
+
+/// The lock, held by this thread until this is dropped.
+pub(crate) struct Held<'a> {
+    owner: &'a Guarded,
+    /// What the lock protects may be half changed if this thread dies now.
+    exposed: bool,
+    /// The thread was panicking already when it took the lock.
+    panicking: bool,
+    /// A guard that other threads may look at, but not release.
+    not_send: PhantomData<MutexGuard<'a, ()>>,
+}
+
+impl<'a> Held<'a> {
+    pub(crate) fn object(&self) -> &'a Object {
+        self.owner.object()
+    }
+
+    /// Does what would leave a mess if this process died in the middle of it.
+    pub(crate) fn exposed<R>(&mut self, step: impl FnOnce(&Object) -> R) -> R {
+        self.expose();
+        let result = step(self.object());
+        self.cover();
+        result
+    }
+
+    fn expose(&mut self) {
+        self.exposed = true;
+        self.object().head().exposed.store(1, Relaxed);
+        // Whoever finds the lock of a dead thread finds what that thread had written, in program order.
+        compiler_fence(SeqCst);
+    }
+
+    fn cover(&mut self) {
+        compiler_fence(SeqCst);
+        self.object().head().exposed.store(0, Relaxed);
+        self.exposed = false;
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        // In a forked child this is a copy, and the lock is the parent's.
+        if !self.owner.lock.held_by_me() {
+            return;
+        }
+        if self.exposed {
+            if thread::panicking() && !self.panicking {
+                self.object().head().poisoned.store(1, Relaxed);
+            }
+            self.cover();
+        }
+        // It is ours, as was just seen.
+        let _ = self.owner.lock.unlock();
+    }
+}
+
+/// Writes an element so that it is the old or the new one, or poisoned, if this process is killed meanwhile.
+pub(crate) fn put<T: Pod>(held: &mut Held<'_>, index: usize, value: T) -> Result<(), Error> {
+    // Elements of these sizes are aligned to them, and so are written in one step.
+    if matches!(size_of::<T>(), 1 | 2 | 4 | 8) {
+        held.object().store(index, value)
+    } else {
+        held.exposed(|object| object.store(index, value))
+    }
+}
+
+/// Makes `Duration::ZERO` mean "do not wait", without asking the clock.
+pub(crate) fn deadline(timeout: Duration) -> Deadline {
+    if timeout.is_zero() { Deadline::NOW } else { Deadline::after(timeout) }
+}
+
+const SHAPE: Shape = Shape::plain(Tag::Lock);
+
+/// A lock between processes and threads, whose holder may be killed without harm to the others.
+///
+/// Clones are the same lock; so is what arrives if it is sent in a message or as an argument of a process.
+/// The guard releases it, in the thread that took it. Locks may be held together and released in any order.
+///
+/// To protect a number or an array, take a [`Value`](crate::Value) or an [`Array`](crate::Array): they have the lock in them.
+///
+/// # Python
+///
+/// `Lock`. `with lock:` is `let guard = lock.lock()?;`. A Python lock may be released by another process than the one
+/// that took it; this one has an owner. To take it twice in one thread is an error, not a hang.
+///
+/// # If a process dies
+///
+/// If the holder is killed, ends, or panics, the next one gets the lock at once, and [`LockError::Poisoned`] with the guard in it, as
+/// with [`std::sync::Mutex`]: what the lock protects may be half changed. It stays poisoned until
+/// [`clear_poison`](Self::clear_poison). A process that is killed while it waits is no hindrance.
+///
+/// # Fork
+///
+/// A forked child does not hold what its parent holds; dropping its copy of a guard does nothing.
+///
+/// # Examples
+///
+/// ```
+/// use mp_shared::Lock;
+///
+/// let lock = Lock::new()?;
+/// let guard = lock.lock()?;
+/// assert!(lock.is_locked());
+/// drop(guard);
+/// assert!(!lock.is_locked());
+/// # Ok::<(), mp_shared::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Lock(Guarded);
+
+impl Lock {
+    /// Makes a lock that nobody holds.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Exhausted`](crate::ErrorKind::Exhausted) if no memory or no descriptor is left.
+    pub fn new() -> Result<Self, Error> {
+        Guarded::create(SHAPE, 0).map(Self)
+    }
+
+    /// Takes the lock.
+    ///
+    /// # Blocking
+    ///
+    /// Until whoever holds it releases it or dies. Signals do not end it.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Poisoned`] with the guard in it if somebody died holding the lock; [`LockError::Deadlock`] if this thread
+    /// holds it.
+    pub fn lock(&self) -> LockResult<LockGuard<'_>> {
+        wrap(self.0.lock(Deadline::NEVER))
+    }
+
+    /// Takes the lock if it is free.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::WouldBlock`] if somebody holds it, this thread or another; [`LockError::Poisoned`] as with
+    /// [`lock`](Self::lock).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_shared::{Lock, LockError};
+    ///
+    /// let lock = Lock::new()?;
+    /// let guard = lock.try_lock()?;
+    /// assert!(matches!(lock.try_lock(), Err(LockError::WouldBlock)));
+    /// # drop(guard);
+    /// # Ok::<(), mp_shared::Error>(())
+    /// ```
+    pub fn try_lock(&self) -> LockResult<LockGuard<'_>> {
+        wrap(self.0.try_lock())
+    }
+
+    /// Takes the lock, but waits no longer than this.
+    ///
+    /// # Blocking
+    ///
+    /// Gives up when the time is up, never before.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::TimedOut`], or as with [`lock`](Self::lock).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_shared::{Lock, LockError};
+    /// use std::{thread, time::Duration};
+    ///
+    /// let lock = Lock::new()?;
+    /// let guard = lock.lock()?;
+    /// thread::scope(|scope| {
+    ///     scope.spawn(|| {
+    ///         let late = lock.lock_timeout(Duration::from_millis(1));
+    ///         assert!(matches!(late, Err(LockError::TimedOut)));
+    ///     });
+    /// });
+    /// # drop(guard);
+    /// # Ok::<(), mp_shared::Error>(())
+    /// ```
+    pub fn lock_timeout(&self, timeout: Duration) -> LockResult<LockGuard<'_>> {
+        wrap(self.0.lock(deadline(timeout)))
+    }
+
+    /// Says whether any thread of any process holds it.
+    #[doc(alias = "locked")]
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        self.0.is_locked()
+    }
+
+    /// Says whether somebody died holding it, and nobody has cleared that since.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        self.0.is_poisoned()
+    }
+
+    /// Declares that what the lock protects is in order again.
+    pub fn clear_poison(&self) {
+        self.0.clear_poison();
+    }
+}
+
+fn wrap<'a>(held: LockResult<Held<'a>>) -> LockResult<LockGuard<'a>> {
+    held.map(LockGuard).map_err(|error| error.map(LockGuard))
+}
+
+/// A [`Lock`] that this thread holds until the guard is dropped.
+///
+/// It cannot be sent to another thread:
+///
+/// ```compile_fail,E0277
+/// let lock = mp_shared::Lock::new().unwrap();
+/// let guard = lock.lock().unwrap();
+/// std::thread::scope(|scope| { scope.spawn(move || drop(guard)); });
+/// ```
+#[must_use = "the lock is released when the guard is dropped"]
+pub struct LockGuard<'a>(Held<'a>);
+
+impl fmt::Debug for Lock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Lock");
+        self.0.debug(&mut debug);
+        debug.finish()
+    }
+}
+
+impl fmt::Debug for LockGuard<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("LockGuard");
+        self.0.owner.debug(&mut debug);
+        debug.finish()
+    }
+}
+
+impl Serialize for Lock {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Lock {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Guarded::deserialize(deserializer, SHAPE).map(Self)
+    }
+}
