@@ -27,6 +27,8 @@ pub(crate) fn take_over() -> ! {
     sys::open_streams();
     // What the standard library does before `main`.
     sys::on_signal(libc::SIGPIPE, On::Ignore);
+    // For this process, and for those that it forks.
+    sys::no_core_dumps();
     match wire::recv::<First>(&socket) {
         Ok(First::Zygote { program }) if program == Image::get().program() => zygote::serve(socket),
         Ok(First::Child(job)) => run(socket, *job),
@@ -117,7 +119,6 @@ fn run(life: Fd, job: Job) -> ! {
     let outcome = if job.program == Image::get().program() {
         let args = socket::recv(&life, Limits::default(), Deadline::NEVER);
         live_with_parent(&life);
-        sys::no_core_dumps();
         sys::set_short_name(&job.identity.name);
         let life = life.clone();
         Current::set(job.identity, life);

@@ -19,8 +19,14 @@ pub(crate) struct Identity {
     pub(crate) path: Vec<u32>,
     pub(crate) daemon: bool,
     pub(crate) method: StartMethod,
-    pub(crate) parent_pid: u32,
-    pub(crate) parent_name: String,
+    pub(crate) parent: Parent,
+}
+
+/// What a child is told about its parent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Parent {
+    pub(crate) name: String,
+    pub(crate) pid: u32,
 }
 
 /// What a child knows about itself; nothing in the main process.
@@ -163,13 +169,13 @@ impl ParentProcess {
     /// The number of the parent.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.0.identity.parent_pid
+        self.0.identity.parent.pid
     }
 
     /// The name of the parent.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        &self.0.identity.parent_name
+        &self.0.identity.parent.name
     }
 
     /// Says whether the parent still exists and still holds on to this child.
@@ -183,16 +189,13 @@ impl ParentProcess {
     pub fn join_timeout(&self, timeout: Duration) -> bool {
         let deadline = Deadline::after(timeout);
         while self.is_alive() {
-            let Some(left) = deadline.remaining().filter(|left| !left.is_zero()) else {
-                if deadline.is_past() {
-                    return false;
-                }
-                sys::poll(self.0.life.as_fd(), 0, i32::MAX);
-                continue;
-            };
+            let left = deadline.remaining().unwrap_or(Duration::MAX);
+            if left.is_zero() {
+                return false;
+            }
             // Rounded up, so as not to be early.
-            let millis = left.as_millis().saturating_add(1);
-            sys::poll(self.0.life.as_fd(), 0, i32::try_from(millis).unwrap_or(i32::MAX));
+            let millis = i32::try_from(left.as_millis().saturating_add(1)).unwrap_or(i32::MAX);
+            sys::poll(self.0.life.as_fd(), 0, millis);
         }
         true
     }

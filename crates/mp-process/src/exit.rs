@@ -12,9 +12,10 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// Has [`finish`] called when this process exits.
 pub(crate) fn hook() {
-    static HOOK: Once = Once::new();
     HOOK.call_once(|| sys::at_exit(at_exit));
 }
+
+static HOOK: Once = Once::new();
 
 extern "C" fn at_exit() {
     finish();
@@ -22,6 +23,10 @@ extern "C" fn at_exit() {
 
 /// Ends the daemons, waits for the other children, and lets the zygote go.
 pub(crate) fn finish() {
+    if !HOOK.is_completed() {
+        // It has never started any.
+        return;
+    }
     let children = registry::alive();
     for child in children.iter().filter(|child| child.is_daemon()) {
         let _ = child.signal(libc::SIGTERM);

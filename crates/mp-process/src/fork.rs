@@ -46,17 +46,20 @@ pub(crate) fn fork(
     let failed = |error| Error::from_io("no process can be forked", error);
     let (ours, theirs) = socket::pair().map_err(failed)?;
     let (ours, theirs) = (Fd::from(ours), Fd::from(theirs));
-    // What is in the buffers would be written twice.
-    let _ = std::io::stdout().flush();
+    // Held across the fork, so that in the copy no thread that is not there holds them. And flushed: what is in the
+    // buffers would be written twice.
+    let mut out = std::io::stdout().lock();
+    let err = std::io::stderr().lock();
+    let _ = out.flush();
     sys::flush_c_streams();
     match sys::fork().map_err(failed)? {
         Forked::Child => {
-            drop(forking);
+            drop((out, err, forking));
             drop(ours);
             run(identity, theirs, function)
         }
         Forked::Parent(pid) => {
-            drop(theirs);
+            drop((out, err, theirs));
             // The child waits for a word: it cannot be gone yet, unless somebody has killed it.
             let process = sys::pidfd_open(pid).map_err(|error| {
                 sys::abandon(pid);

@@ -1,9 +1,9 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 compile_error!(
-    "mp-process works on Linux alone: it needs pidfds, signal-driven sockets and /proc/self/exe"
+    "mp-process works on Linux with glibc: it needs pidfds, signal-driven sockets, and arguments in `.init_array`"
 );
 
 mod boot;

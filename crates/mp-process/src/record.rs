@@ -8,6 +8,9 @@ use mp_wire::{Deadline, poll};
 
 use crate::{Error, ExitStatus, sys};
 
+/// How often to look for a word of the zygote that is on its way, before sleeping for it.
+const LOOKS: u32 = 100;
+
 /// Who learns how the child ended.
 #[derive(Debug)]
 pub(crate) enum Reaper {
@@ -204,12 +207,18 @@ impl Record {
         }
     }
 
+    /// Waits for the word of the zygote.
     fn wait_note(&self, pipe: BorrowedFd<'_>, deadline: Deadline) -> std::io::Result<()> {
-        if poll::wait_readable(pipe, deadline)? && sys::poll(pipe, libc::POLLIN, 0) == libc::POLLHUP
-        {
-            // It will never say. Then the process itself has to.
-            poll::wait_readable(self.sentinel(), deadline)?;
+        // The end of the process wakes the zygote and this one at once, so that the word is there in a moment.
+        if !poll::wait_readable(self.sentinel(), deadline)? {
+            return Ok(());
         }
-        Ok(())
+        for _ in 0..LOOKS {
+            if sys::poll(pipe, libc::POLLIN, 0) != 0 {
+                return Ok(());
+            }
+            std::thread::yield_now();
+        }
+        poll::wait_readable(pipe, deadline).map(drop)
     }
 }

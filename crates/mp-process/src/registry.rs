@@ -16,6 +16,9 @@ use crate::record::Record;
 use crate::sys;
 use crate::zygote::Zygote;
 
+/// So many children may have ended without anybody having looked.
+const CROWD: usize = 16;
+
 static STATE: Mutex<State> = Mutex::new(State::new());
 
 struct State {
@@ -27,7 +30,7 @@ struct State {
     serial: u64,
     /// How many children have got a default name.
     named: u32,
-    /// Children with which looking for those that ended becomes worth its time again.
+    /// From so many children on it is worth its time to look for those that have ended.
     crowd: usize,
 }
 
@@ -46,7 +49,7 @@ impl State {
             zygote: None,
             serial: 0,
             named: 0,
-            crowd: 0,
+            crowd: CROWD,
         }
     }
 }
@@ -145,17 +148,18 @@ pub(crate) fn alive() -> Vec<Arc<Record>> {
             gone.extend(state.children.remove(&record.serial()));
         }
     }
-    state.crowd = 2 * state.children.len();
+    state.crowd = CROWD.max(2 * state.children.len());
     drop(state);
     drop(gone);
     alive
 }
 
-/// Reaps children that ended, before another one is started: each time while they are few, else now and then.
+/// Before another child is started: reaps those that have ended, now and then, so that a start takes the same time
+/// however many there are.
 pub(crate) fn sweep() {
     let due = {
         let state = state();
-        state.children.len() <= 64 || state.children.len() >= state.crowd
+        state.children.len() >= state.crowd
     };
     if due {
         drop(alive());

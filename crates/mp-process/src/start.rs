@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mp_wire::{Deadline, Fd, Message, socket};
 
-use crate::current::{self, Identity};
+use crate::current::{self, Identity, Parent};
 use crate::image::Image;
 use crate::outcome::Outcome;
 use crate::record::{Reaper, Record};
@@ -51,8 +51,7 @@ impl Plan {
             path: self.path(),
             daemon: self.is_daemon(),
             method: self.method,
-            parent_pid: sys::pid(),
-            parent_name: current_process().name().to_owned(),
+            parent: Parent { name: current_process().name().to_owned(), pid: sys::pid() },
         }
     }
 }

@@ -57,8 +57,10 @@ pub(crate) fn reap(process: BorrowedFd<'_>) -> io::Result<Option<ExitStatus>> {
         }
     }
     // SAFETY: `waitid` has filled the part for children, or left the zeroes.
-    let (ended, status) = unsafe { (info.si_pid() != 0, info.si_status()) };
-    Ok(ended.then(|| match info.si_code {
+    let pid = unsafe { info.si_pid() };
+    // SAFETY: as above.
+    let status = unsafe { info.si_status() };
+    Ok((pid != 0).then(|| match info.si_code {
         libc::CLD_EXITED => ExitStatus::from_code(status),
         _ => ExitStatus::from_signal(status),
     }))
@@ -484,12 +486,10 @@ extern "C" fn early(
     }
     MARKED.store(1, Ordering::Relaxed);
     // The program's own arguments come after the marker: move them to where the program looks for them. Whoever
-    // has taken a copy of `count` stops at the null that is now one earlier.
-    for index in 0..count as usize {
-        // SAFETY: index + 1 is at most `count`, where the null is.
-        let next = unsafe { *arguments.add(index + 1) };
-        // SAFETY: index is below `count`.
-        unsafe { *arguments.add(index) = next };
-    }
+    // has taken a copy of `count` stops at the null, which is now one earlier.
+    // SAFETY: the arguments after the first, and the null behind the last: `count` pointers from the second on.
+    let rest = unsafe { arguments.add(1) };
+    // SAFETY: as many pointers fit from the first one on. No other thread is there to look at them.
+    unsafe { std::ptr::copy(rest, arguments, count as usize) };
     crate::boot::take_over();
 }

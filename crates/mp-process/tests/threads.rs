@@ -1,4 +1,5 @@
 //! Starting children in a program that has threads, here those of the test harness.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 #![expect(unsafe_code, reason = "a fork with threads, on purpose")]
 
 use std::collections::BTreeSet;

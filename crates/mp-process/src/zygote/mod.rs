@@ -6,7 +6,8 @@
 mod server;
 
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,7 +21,7 @@ use crate::image::Image;
 use crate::record::{Note, Reaper};
 use crate::registry::{self, Pair};
 use crate::wire::{self, First, Hello, Request};
-use crate::{Error, ErrorKind, sys};
+use crate::{Error, ErrorKind, ExitStatus, sys};
 
 /// A zygote that was executed. Dropped, it ends, and is reaped.
 #[derive(Debug)]
@@ -140,35 +141,34 @@ pub(crate) fn fork(zygote: &Zygote, pair: &Pair, ours: &Fd, theirs: Fd) -> Resul
     match wire::recv::<Hello>(ours) {
         Ok(hello) if hello.program != Image::get().program() => {
             let _ = sys::pidfd_signal(hello.process.as_fd(), libc::SIGKILL);
-            Err(stranger().into())
+            let what = "the program that was executed is another build than this one";
+            Err(Error::new(ErrorKind::Program, what).into())
         }
         Ok(hello) => {
             let process = hello.process.into_owned().map_err(failed)?;
             Ok(Born { pid: hello.pid, process, reaper: Reaper::Zygote(notes) })
         }
-        Err(error) if error.kind() == mp_wire::ErrorKind::Closed => match Note::read(notes.as_fd())
-        {
-            Ok(Some(Note::NotForked(errno))) => {
-                let error = std::io::Error::from_raw_os_error(errno);
-                Err(Error::from_io("no process can be forked", error).into())
-            }
-            // It was killed before it said anything. Nothing ran, but to try again would be a fight.
-            Ok(Some(Note::Ended(status))) => {
-                let what = format!(
-                    "the new process ended before it began: {}",
-                    crate::ExitStatus::from_wait(status)
-                );
-                Err(Error::new(ErrorKind::Program, what).into())
-            }
-            _ => Err(Refusal::Dead),
-        },
+        Err(error) if error.kind() == mp_wire::ErrorKind::Closed => Err(refusal(notes.as_fd())),
         Err(error) => Err(Error::from_wire("the new process does not answer", error).into()),
     }
 }
 
-/// The error of a child that is not of this build.
-pub(crate) fn stranger() -> Error {
-    Error::new(ErrorKind::Program, "the program that was executed is another build than this one")
+/// Why no child said hello. Nothing ran.
+fn refusal(notes: BorrowedFd<'_>) -> Refusal {
+    // The zygote says why, or is dead.
+    let _ = poll::wait_readable(notes, Deadline::NEVER);
+    match Note::read(notes) {
+        Ok(Some(Note::NotForked(errno))) => {
+            let error = std::io::Error::from_raw_os_error(errno);
+            Error::from_io("no process can be forked", error).into()
+        }
+        Ok(Some(Note::Ended(status))) => {
+            let status = ExitStatus::from_wait(status);
+            let what = format!("the new process ended before it began: {status}");
+            Error::new(ErrorKind::Program, what).into()
+        }
+        _ => Refusal::Dead,
+    }
 }
 
 fn request(zygote: &Zygote, life: Fd, notes: Fd) -> Result<Request, Error> {
@@ -188,7 +188,10 @@ fn request(zygote: &Zygote, life: Fd, notes: Fd) -> Result<Request, Error> {
 
 /// The mask of permissions for new files, which can be asked for without a change only here.
 fn umask() -> Option<u32> {
-    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    // It is in the second line.
+    let mut start = [0; 256];
+    let len = File::open("/proc/self/status").and_then(|mut file| file.read(&mut start)).ok()?;
+    let text = String::from_utf8_lossy(start.get(..len)?);
     let line = text.lines().find_map(|line| line.strip_prefix("Umask:"))?;
     u32::from_str_radix(line.trim(), 8).ok()
 }

@@ -180,7 +180,7 @@ fn values_that_do_not_decode(method: StartMethod) {
 }
 
 fn captures_need_a_fork(method: StartMethod) {
-    let words = vec![1, 2, 3];
+    let words = Vec::from([1, 2, 3]);
     let mut sum = 0;
     let closure = move || {
         sum += words.iter().sum::<i32>();

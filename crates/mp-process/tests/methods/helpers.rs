@@ -37,7 +37,7 @@ fn panics(method: StartMethod) {
     let child = process(method, || -> () { panic!("on purpose") }, ()).start().unwrap();
     assert!(child.join().is_err());
     // What a child leaves in the buffer of its output is written when it ends, and once.
-    process(method, || print!("flushed\n"), ()).start().unwrap().join().unwrap();
+    process(method, || print!("flushed"), ()).start().unwrap().join().unwrap();
 }
 
 fn without_streams(method: StartMethod) {

@@ -2,6 +2,7 @@
 //!
 //! The program has one thread, so that it may fork. It is also its own helper: `methods --helper NAME METHOD` is
 //! the process that a test kills, or whose output it reads.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod data;
 mod ends;
