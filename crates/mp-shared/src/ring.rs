@@ -15,7 +15,9 @@ use mp_wire::{Deadline, Fd};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 pub use self::error::{GetError, PutError, PutManyError};
-use self::layout::{ARENA, BACKED, HEADER_AT, Head, Header, Place, Tail, UNIT, arena_size, arena_start};
+use self::layout::{
+    ARENA, BACKED, HEADER_AT, Head, Header, Place, Tail, UNIT, arena_size, arena_start,
+};
 use crate::robust::{LockError, RawLock};
 use crate::segment::{HEADER_LEN, Segment, View};
 use crate::spin::Spin;
@@ -242,7 +244,11 @@ impl Ring {
     /// # Errors
     ///
     /// Not all were put: how many, and why not the next one.
-    pub fn put_many(&self, records: &[(u64, &[u8])], deadline: Deadline) -> Result<(), PutManyError> {
+    pub fn put_many(
+        &self,
+        records: &[(u64, &[u8])],
+        deadline: Deadline,
+    ) -> Result<(), PutManyError> {
         let mut put = 0;
         while let Some(rest) = records.get(put..).filter(|rest| !rest.is_empty()) {
             put += self.put_some(rest, deadline).map_err(|cause| PutManyError { put, cause })?;

@@ -12,7 +12,7 @@ use mp_wire::Deadline;
 pub use self::linked::LinkedLock;
 use self::thread::Thread;
 use crate::spin::Spin;
-use crate::sys::{self, WakeOp, Waited};
+use crate::sys::{self, Waited, WakeOp};
 
 pub(crate) const OWNER: u32 = 0x3fff_ffff;
 pub(crate) const OWNER_DIED: u32 = 1 << 30;
@@ -169,7 +169,8 @@ impl RawLock {
                 // WAITERS stays: whoever sleeps is woken by our unlock, even if the one woken for us dies.
                 let keep = if cfg!(mp_bug = "waiters_not_sticky") { 0 } else { WAITERS };
                 let mine = me | (value & keep);
-                match self.word.compare_exchange(value, mine, Ordering::Acquire, Ordering::Relaxed) {
+                match self.word.compare_exchange(value, mine, Ordering::Acquire, Ordering::Relaxed)
+                {
                     Ok(_) if value & OWNER_DIED != 0 => return Ok(Acquired::OwnerDied),
                     Ok(_) => return Ok(Acquired::Clean),
                     Err(now) => value = now,
@@ -184,7 +185,12 @@ impl RawLock {
             }
             if value & WAITERS == 0 {
                 let marked = value | WAITERS;
-                match self.word.compare_exchange(value, marked, Ordering::Relaxed, Ordering::Relaxed) {
+                match self.word.compare_exchange(
+                    value,
+                    marked,
+                    Ordering::Relaxed,
+                    Ordering::Relaxed,
+                ) {
                     Ok(_) => value = marked,
                     Err(now) => {
                         value = now;

@@ -97,7 +97,8 @@ impl Segment {
 
     fn make(kind: u32, len: usize, committed: usize, sparse: bool) -> Result<Self, Error> {
         let total = len.checked_add(HEADER_LEN).filter(|&total| i64::try_from(total).is_ok());
-        let total = total.ok_or_else(|| Error::new(ErrorKind::InvalidInput, "no memory is that large"))?;
+        let total =
+            total.ok_or_else(|| Error::new(ErrorKind::InvalidInput, "no memory is that large"))?;
         if total as u64 > sys::file_size_limit() {
             return Err(Error::new(ErrorKind::Exhausted, "the limit on file sizes is lower"));
         }

@@ -12,7 +12,7 @@ use crate::word::{CommitWord, Snapshot};
 pub(super) const ARENA: usize = 32 << 10;
 
 /// Arenas from this one on give memory back while they are in use.
-pub(super) const FIRST_PUNCHED: u32 = 5;
+pub(super) const FIRST_PUNCHED: u32 = 8;
 
 /// What those are backed and given back by.
 pub(super) const STEP: u64 = 256 << 10;
@@ -202,7 +202,7 @@ impl Side {
 
     fn slot(&self, count: u32) -> &[AtomicU64; 6] {
         let [even, odd] = &self.slots.0;
-        if count % 2 == 0 { &even.0 } else { &odd.0 }
+        if count.is_multiple_of(2) { &even.0 } else { &odd.0 }
     }
 
     /// Writes the first position, before anybody else has the memory.

@@ -178,7 +178,7 @@ impl Ring {
 
         // As good a moment as any to go back to a small arena, now that little is on its way.
         if together && tail.place.arena > 0 {
-            let needed = (tail.position.saturating_sub(head.position) + len).saturating_mul(4);
+            let needed = (tail.position.saturating_sub(head.position) + len).saturating_mul(2);
             let small = (0..tail.place.arena).find(|&arena| arena_size(arena) >= needed);
             if let Some(arena) = small {
                 return self.jump(tail, arena, len);
@@ -214,7 +214,7 @@ impl Ring {
         }
         let size = tail.place.size();
         let to = if tail.place.arena < FIRST_PUNCHED {
-            end.next_multiple_of(size.min(STEP / 4)).min(size)
+            end.next_multiple_of(size.min(STEP)).min(size)
         } else {
             end.next_multiple_of(STEP).min(tail.limit)
         };

@@ -88,7 +88,7 @@ fn grows_with_the_backlog_and_shrinks_after_it() {
     for tag in 0..64 {
         get(&ring, tag, 1 << 20);
         let left = 63 - tag as usize;
-        assert!(resident(&ring) <= ((left + 4) << 20), "{left}: {}", resident(&ring));
+        assert!(resident(&ring) <= ((left + 6) << 20), "{left}: {}", resident(&ring));
     }
     // The arena that it ended in keeps a step, the ones on the way a page each.
     assert!(resident(&ring) < before + (1 << 20), "{}", resident(&ring));
@@ -220,7 +220,7 @@ fn a_failing_hook_changes_nothing() {
     let ring = Ring::new().unwrap();
     let refused = ring.put_with(1, &[b"no"], SOON(), |_| Err::<(), _>("refused"));
     assert!(matches!(refused, Err(PutError::Hook("refused"))));
-    let put = ring.put_with(2, &[b"yes"], SOON(), |sequence| Ok::<_, Infallible>(sequence));
+    let put = ring.put_with(2, &[b"yes"], SOON(), Ok::<_, Infallible>);
     assert_eq!(put.unwrap(), 0);
     let mut bytes = Vec::new();
     let refused = ring.get_with(&mut bytes, SOON(), |item| Err::<(), _>(item.tag));

@@ -166,14 +166,14 @@ fn address(link: usize) -> usize {
 
 impl Cell {
     fn node(&self) -> usize {
-        self.next.as_ptr().addr()
+        self.next.as_ptr().expose_provenance()
     }
 
     /// Inserts this lock as the first of the list, as glibc's `ENQUEUE_MUTEX` does.
     fn link(&self, head: &RobustHead) {
         let first = head.list.load(Ordering::Relaxed);
         self.next.store(first, Ordering::Relaxed);
-        self.prev.store(head.list.as_ptr().addr(), Ordering::Relaxed);
+        self.prev.store(head.list.as_ptr().expose_provenance(), Ordering::Relaxed);
         store(address(first).wrapping_sub(PREV_OFFSET), self.node());
         // The kernel may walk the list at any instruction: the node is complete before it is in the list.
         compiler_fence(Ordering::SeqCst);

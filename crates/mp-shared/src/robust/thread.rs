@@ -73,7 +73,7 @@ impl Thread {
             return;
         }
         if let Some(head) = self.head() {
-            let node = word.as_ptr().addr().wrapping_sub_signed(head.futex_offset);
+            let node = word.as_ptr().addr().wrapping_sub(head.futex_offset as usize);
             head.pending.store(node, Ordering::Relaxed);
         }
         // The kernel reads the field in this very thread, so the compiler alone must keep the order.

@@ -123,7 +123,7 @@ impl Segment {
     /// They do not.
     #[inline]
     pub fn place(&self, offset: usize, len: usize) -> Result<NonNull<u8>, Error> {
-        if !offset.checked_add(len).is_some_and(|end| end <= self.len()) {
+        if offset.checked_add(len).is_none_or(|end| end > self.len()) {
             return Err(out_of_bounds());
         }
         let start = self.0.map.as_mut_ptr();
