@@ -68,13 +68,21 @@ fn is_aligned<T>(pointer: *const T, to: usize) -> bool {
     pointer.addr().is_multiple_of(to)
 }
 
-/// The next piece of a copy: the largest of 8, 4, 2, 1 bytes that `address` is aligned to and `left` has room for.
+/// The next piece of a copy: the largest of 4, 2, 1 bytes that `address` is aligned to and `left` has room for.
 #[inline]
 fn piece(address: usize, left: usize) -> usize {
-    let aligned = 1 << (address | 8).trailing_zeros();
-    let fits = 1 << left.min(8).ilog2();
+    let aligned = 1 << (address | 4).trailing_zeros();
+    let fits = 1 << left.min(4).ilog2();
     usize::min(aligned, fits)
 }
+
+/// How many bytes to copy before the address is aligned to 8; all, if there are not so many.
+#[inline]
+fn until_aligned(address: usize, len: usize) -> usize {
+    (address.wrapping_neg() % WORD).min(len)
+}
+
+const WORD: usize = size_of::<u64>();
 
 /// Copies bytes out of shared memory.
 ///
@@ -82,27 +90,19 @@ fn piece(address: usize, left: usize) -> usize {
 ///
 /// As for [`load`], with `target.len()` bytes.
 pub(crate) unsafe fn copy_out(source: *const u8, target: &mut [u8]) {
-    let mut source = source.cast_mut();
-    let mut rest = target;
-    while !rest.is_empty() {
-        let size = piece(source.addr(), rest.len());
-        macro_rules! piece {
-            ($atomic:ty) => {{
-                // SAFETY: mapped, as the caller says; `piece` has seen to the alignment.
-                let atomic = unsafe { <$atomic>::from_ptr(source.cast()) };
-                rest[..size].copy_from_slice(&atomic.load(Relaxed).to_ne_bytes());
-            }};
-        }
-        match size {
-            8 => piece!(AtomicU64),
-            4 => piece!(AtomicU32),
-            2 => piece!(AtomicU16),
-            _ => piece!(AtomicU8),
-        }
-        // SAFETY: `size` is not more than what is left.
-        source = unsafe { source.add(size) };
-        rest = &mut rest[size..];
+    let (head, rest) = target.split_at_mut(until_aligned(source.addr(), target.len()));
+    // SAFETY: the first of the bytes that the caller vouches for.
+    unsafe { copy_out_pieces(source, head) };
+    let mut source = source.wrapping_add(head.len()).cast_mut();
+    let (words, tail) = rest.as_chunks_mut::<WORD>();
+    for word in words {
+        // SAFETY: within the bytes that the caller vouches for; `head` has seen to the alignment.
+        let atomic = unsafe { AtomicU64::from_ptr(source.cast()) };
+        *word = atomic.load(Relaxed).to_ne_bytes();
+        source = source.wrapping_add(WORD);
     }
+    // SAFETY: the last of the bytes that the caller vouches for.
+    unsafe { copy_out_pieces(source, tail) };
 }
 
 /// Copies bytes into shared memory.
@@ -110,26 +110,74 @@ pub(crate) unsafe fn copy_out(source: *const u8, target: &mut [u8]) {
 /// # Safety
 ///
 /// As for [`store`], with `source.len()` bytes.
-pub(crate) unsafe fn copy_in(mut target: *mut u8, source: &[u8]) {
-    let mut rest = source;
+pub(crate) unsafe fn copy_in(target: *mut u8, source: &[u8]) {
+    let (head, rest) = source.split_at(until_aligned(target.addr(), source.len()));
+    // SAFETY: the first of the bytes that the caller vouches for.
+    unsafe { copy_in_pieces(target, head) };
+    let mut target = target.wrapping_add(head.len());
+    let (words, tail) = rest.as_chunks::<WORD>();
+    for word in words {
+        // SAFETY: within the bytes that the caller vouches for; `head` has seen to the alignment.
+        let atomic = unsafe { AtomicU64::from_ptr(target.cast()) };
+        atomic.store(u64::from_ne_bytes(*word), Relaxed);
+        target = target.wrapping_add(WORD);
+    }
+    // SAFETY: the last of the bytes that the caller vouches for.
+    unsafe { copy_in_pieces(target, tail) };
+}
+
+/// Copies bytes out of shared memory, in pieces of up to 4 at multiples of their size.
+///
+/// # Safety
+///
+/// As for [`copy_out`].
+unsafe fn copy_out_pieces(source: *const u8, target: &mut [u8]) {
+    let mut source = source.cast_mut();
+    let mut rest = target;
     while !rest.is_empty() {
-        let size = piece(target.addr(), rest.len());
+        let size = piece(source.addr(), rest.len());
+        let (part, next) = rest.split_at_mut(size);
         macro_rules! piece {
             ($atomic:ty) => {{
                 // SAFETY: mapped, as the caller says; `piece` has seen to the alignment.
-                let atomic = unsafe { <$atomic>::from_ptr(target.cast()) };
-                atomic.store(bytemuck::pod_read_unaligned(&rest[..size]), Relaxed);
+                let atomic = unsafe { <$atomic>::from_ptr(source.cast()) };
+                part.copy_from_slice(&atomic.load(Relaxed).to_ne_bytes());
             }};
         }
         match size {
-            8 => piece!(AtomicU64),
             4 => piece!(AtomicU32),
             2 => piece!(AtomicU16),
             _ => piece!(AtomicU8),
         }
-        // SAFETY: `size` is not more than what is left.
-        target = unsafe { target.add(size) };
-        rest = &rest[size..];
+        source = source.wrapping_add(size);
+        rest = next;
+    }
+}
+
+/// Copies bytes into shared memory, in pieces of up to 4 at multiples of their size.
+///
+/// # Safety
+///
+/// As for [`copy_in`].
+unsafe fn copy_in_pieces(mut target: *mut u8, source: &[u8]) {
+    let mut rest = source;
+    while !rest.is_empty() {
+        let size = piece(target.addr(), rest.len());
+        let (part, next) = rest.split_at(size);
+        macro_rules! piece {
+            ($atomic:ty) => {{
+                // SAFETY: mapped, as the caller says; `piece` has seen to the alignment.
+                let atomic = unsafe { <$atomic>::from_ptr(target.cast()) };
+                atomic.store(bytemuck::pod_read_unaligned(part), Relaxed);
+            }};
+        }
+        match size {
+            4 => piece!(AtomicU32),
+            2 => piece!(AtomicU16),
+            _ => piece!(AtomicU8),
+        }
+        target = target.wrapping_add(size);
+        rest = next;
     }
 }
 
@@ -139,7 +187,6 @@ mod tests {
 
     #[test]
     fn pieces_keep_aligned_elements_whole() {
-        assert_eq!(piece(8, 100), 8);
         assert_eq!(piece(4, 100), 4);
         assert_eq!(piece(6, 100), 2);
         assert_eq!(piece(7, 100), 1);

@@ -38,7 +38,8 @@ use file::Identity;
 ///
 /// `SharedMemory(name, create=True, size=n)` is [`create`](Self::create), without a name [`new`](Self::new);
 /// `SharedMemory(name)` is [`open`](Self::open). `buf` is [`read_at`](Self::read_at), [`write_at`](Self::write_at),
-/// [`load`](Self::load) and [`store`](Self::store); `close` is dropping. No tracker process removes what others use.
+/// [`load`](Self::load) and [`store`](Self::store); `close` is dropping. There is no tracker process that removes what others
+/// use. Python has one: a name that it has opened it removes when it ends, unless told `track=False` (since 3.13).
 ///
 /// # If a process dies
 ///

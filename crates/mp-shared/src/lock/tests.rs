@@ -213,6 +213,22 @@ fn a_forked_guard_releases_nothing() {
 }
 
 #[test]
+fn a_forked_guard_that_is_dropped_hides_no_death() {
+    let lock = Lock::new().unwrap();
+    let child = fork(|| {
+        let mut guard = Some(lock.lock().unwrap());
+        fork(|| {
+            drop(guard.take());
+            true
+        })
+        .succeed();
+        die()
+    });
+    assert!(!child.wait().success());
+    drop(poison(lock.lock_timeout(PATIENCE)));
+}
+
+#[test]
 fn locks_nest_and_are_released_in_any_order() {
     let locks: Vec<_> = (0..4).map(|_| Lock::new().unwrap()).collect();
     for order in [[0, 1, 2, 3], [3, 2, 1, 0], [1, 3, 0, 2], [2, 0, 3, 1]] {

@@ -150,11 +150,12 @@ mod tests {
     fn both_ways_create_the_same() {
         for (way, make) in [("tmp", create as fn(&str, u64) -> _), ("place", create_in_place)] {
             let name = name(way);
-            let identity = make(&name, 10_000).unwrap();
-            assert_eq!(find(&name).unwrap(), (identity, 10_000));
+            let size = STEP + 10_000;
+            let identity = make(&name, size).unwrap();
+            assert_eq!(find(&name).unwrap(), (identity, size));
             let metadata = fs::metadata(path(&name)).unwrap();
             assert_eq!(metadata.mode() & 0o7777, MODE);
-            assert!(metadata.blocks() * 512 >= 10_000, "the memory is reserved");
+            assert!(metadata.blocks() * 512 >= size, "the memory is reserved");
             assert_eq!(make(&name, 1).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
             remove(&name, identity).unwrap();
             assert_eq!(find(&name).unwrap_err().kind(), io::ErrorKind::NotFound);
