@@ -98,7 +98,8 @@ impl Channel {
     }
 
     fn over(ring: Result<Ring, mp_shared::Error>) -> Result<Self, Error> {
-        let ring = ring.map_err(|error| Error::shared("cannot make the memory of a queue", error))?;
+        let ring =
+            ring.map_err(|error| Error::shared("cannot make the memory of a queue", error))?;
         let (sender, receiver) = socket::pair().map_err(|error| {
             Error::with_source(ErrorKind::Exhausted, "cannot make the socket of a queue", error)
         })?;
@@ -117,12 +118,7 @@ impl Channel {
     ///
     /// See [`PutError`]. Nothing was put.
     #[inline]
-    pub fn put(
-        &self,
-        parts: &[&[u8]],
-        fds: &[Fd],
-        deadline: Deadline,
-    ) -> Result<(), PutError> {
+    pub fn put(&self, parts: &[&[u8]], fds: &[Fd], deadline: Deadline) -> Result<(), PutError> {
         if !fds.is_empty() {
             return self.put_with_fds(parts, fds, deadline);
         }

@@ -260,9 +260,9 @@ impl<T: DeserializeOwned> Queue<T> {
     fn get_until(&self, deadline: Deadline) -> Result<T, GetError> {
         with_scratch(|message| {
             self.channel.get(message, deadline)?;
-            message.decode().map_err(|error| {
-                GetError::Failed(Error::wire("the item cannot be decoded", error))
-            })
+            message
+                .decode()
+                .map_err(|error| GetError::Failed(Error::wire("the item cannot be decoded", error)))
         })
     }
 

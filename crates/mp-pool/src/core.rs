@@ -1,0 +1,333 @@
+//! The pool behind its front: one lock, and the rule by which whoever waits does the dispatching.
+//!
+//! A thread that waits for a result becomes the *pump*: it takes replies, hands out work, and sleeps on the
+//! pool's bell in between. There is one pump at a time; others sleep on the condition of their job and are woken when it
+//! makes progress, or when the pump leaves and they are next. Where work needs a pump and nobody waits, the *helper* stands in, a
+//! thread that sleeps otherwise: at once for callbacks, and after a moment for everything else, so that a caller who comes
+//! back every now and then is not disturbed by it.
+//!
+//! User code never runs under the lock: arguments are encoded and results decoded by their callers, callbacks run
+//! in the helper.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mp_wire::Deadline;
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use crate::TaskError;
+use crate::dispatcher::{Dispatcher, SLOW, Unit};
+use crate::job::Job;
+use crate::transport::Link;
+
+/// Wakes the pump: workers ring it after each reply, and everyone who wants the pump to look again.
+pub(crate) trait Bell: Send + Sync {
+    type Seen: Copy;
+    /// What it shows now; to be read before looking at what may have changed.
+    fn value(&self) -> Self::Seen;
+    /// Waits until it shows something else, or the deadline; may return early.
+    fn wait(&self, seen: Self::Seen, deadline: Deadline);
+    fn ring(&self);
+}
+
+/// How long the helper lets work lie that nobody waits for.
+const PATIENCE: Duration = SLOW;
+
+/// How far the pool is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    Open,
+    /// Calls that were accepted go on, new ones are refused.
+    Closed,
+    /// Nothing is taken any more.
+    Joined,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pump {
+    Nobody,
+    Caller,
+    Helper,
+}
+
+pub(crate) struct State<L> {
+    pub(crate) dispatcher: Dispatcher<L>,
+    pub(crate) phase: Phase,
+    pump: Pump,
+    /// Counts the times that somebody pumped.
+    pumped: u64,
+    /// The jobs of those who wait while another pumps, in order of arrival.
+    waiting: Vec<Arc<Job>>,
+    /// Jobs whose callback has not run yet.
+    callbacks: usize,
+    /// The helper sleeps until it is told otherwise.
+    helper_sleeps: bool,
+    /// The helper and the supervisor are to end.
+    pub(crate) stop: bool,
+}
+
+pub(crate) struct Core<L, B> {
+    state: Mutex<State<L>>,
+    pub(crate) bell: B,
+    helper: Condvar,
+}
+
+impl<L: Link, B: Bell> Core<L, B> {
+    pub(crate) fn new(dispatcher: Dispatcher<L>, bell: B) -> Self {
+        let state = State {
+            dispatcher,
+            phase: Phase::Open,
+            pump: Pump::Nobody,
+            pumped: 0,
+            waiting: Vec::new(),
+            callbacks: 0,
+            helper_sleeps: false,
+            stop: false,
+        };
+        Self { state: Mutex::new(state), bell, helper: Condvar::new() }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State<L>> {
+        self.state.lock()
+    }
+
+    /// Says whether units may be submitted, by a call that begins or by one that goes on.
+    pub(crate) fn admits(&self, first: bool) -> Result<(), TaskError> {
+        self.lock().admits(first)
+    }
+
+    /// Takes units of a job. A `first` call is refused once the pool is closed, a call that goes on only after `join`.
+    ///
+    /// Nobody else has to be told: the workers get what they have room for here and now.
+    pub(crate) fn submit(
+        &self,
+        units: impl IntoIterator<Item = Unit>,
+        first: bool,
+    ) -> Result<(), TaskError> {
+        let mut state = self.lock();
+        state.admits(first)?;
+        for unit in units {
+            state.dispatcher.submit(unit);
+        }
+        Ok(())
+    }
+
+    /// Takes all units of a job with a callback.
+    pub(crate) fn submit_with_callback(
+        &self,
+        job: &Arc<Job>,
+        units: Vec<Unit>,
+    ) -> Result<(), TaskError> {
+        let mut state = self.lock();
+        state.admits(true)?;
+        state.callbacks += 1;
+        for unit in units {
+            state.dispatcher.submit(unit);
+        }
+        state.dispatcher.call_back_if_empty(job);
+        self.hand_over(&mut state);
+        Ok(())
+    }
+
+    /// Notes that a callback has run, and wakes those who wait for it.
+    pub(crate) fn called(&self, job: &Job) {
+        let mut state = self.lock();
+        state.callbacks = state.callbacks.saturating_sub(1);
+        job.called();
+        job.turn.notify_all();
+        for job in &state.waiting {
+            job.turn.notify_all();
+        }
+        if state.pump != Pump::Nobody {
+            self.bell.ring();
+        }
+    }
+
+    /// Lets the helper look after what was submitted without anyone waiting for it.
+    pub(crate) fn leave(&self) {
+        self.hand_over(&mut self.lock());
+    }
+
+    /// Takes what replies there are, without waiting.
+    pub(crate) fn look(&self) {
+        let mut state = self.lock();
+        if state.pump == Pump::Nobody {
+            state.dispatcher.collect();
+            self.hand_over(&mut state);
+        }
+    }
+
+    /// Waits until `ready`, and pumps meanwhile if nobody else does. `false` when the deadline passed first.
+    ///
+    /// `ready` is asked under the lock of the pool, and must not take it.
+    pub(crate) fn wait(
+        &self,
+        job: &Arc<Job>,
+        deadline: Deadline,
+        ready: impl Fn(&State<L>) -> bool,
+    ) -> bool {
+        let mut state = self.lock();
+        let mut looked = false;
+        let result = loop {
+            if ready(&state) {
+                break true;
+            }
+            if looked && deadline.is_past() {
+                break false;
+            }
+            looked = true;
+            if state.pump == Pump::Nobody {
+                self.pump(&mut state, Pump::Caller, deadline, &ready);
+                continue;
+            }
+            state.waiting.push(job.clone());
+            if state.pump == Pump::Helper {
+                self.bell.ring();
+            }
+            sleep(&job.turn, &mut state, deadline);
+            if let Some(at) = state.waiting.iter().position(|other| Arc::ptr_eq(other, job)) {
+                state.waiting.remove(at);
+            }
+        };
+        self.hand_over(&mut state);
+        result
+    }
+
+    fn pump(
+        &self,
+        state: &mut MutexGuard<'_, State<L>>,
+        who: Pump,
+        deadline: Deadline,
+        done: impl Fn(&State<L>) -> bool,
+    ) {
+        state.pump = who;
+        loop {
+            let seen = self.bell.value();
+            let progress = state.dispatcher.collect();
+            state.pumped += 1;
+            if state.dispatcher.has_callbacks() && who == Pump::Caller {
+                self.helper.notify_one();
+            }
+            if done(state) || deadline.is_past() {
+                break;
+            }
+            if progress.any {
+                continue;
+            }
+            let mut until = deadline;
+            if progress.uneven && deadline.remaining().is_none_or(|left| left > SLOW) {
+                until = Deadline::after(SLOW);
+            }
+            MutexGuard::unlocked(state, || self.bell.wait(seen, until));
+        }
+        state.pump = Pump::Nobody;
+    }
+
+    /// Passes the pump on to who needs it, when nobody has it.
+    fn hand_over(&self, state: &mut MutexGuard<'_, State<L>>) {
+        if state.pump != Pump::Nobody {
+            return;
+        }
+        if let Some(job) = state.waiting.first() {
+            job.turn.notify_one();
+        } else if state.needs_pump() {
+            self.wake_helper(state);
+        }
+    }
+
+    fn wake_helper(&self, state: &mut State<L>) {
+        if state.helper_sleeps {
+            state.helper_sleeps = false;
+            self.helper.notify_one();
+        }
+    }
+
+    /// Makes everyone who waits look again: the pool has ended, or changed under them.
+    pub(crate) fn disturb(&self) {
+        let mut state = self.lock();
+        for job in &state.waiting {
+            job.turn.notify_all();
+        }
+        self.wake_helper(&mut state);
+        self.bell.ring();
+    }
+
+    /// Tells the helper to end.
+    pub(crate) fn stop(&self) {
+        self.lock().stop = true;
+        self.disturb();
+        self.helper.notify_all();
+    }
+
+    /// The helper's life.
+    pub(crate) fn help(&self) {
+        let mut state = self.lock();
+        let mut seen = state.pumped;
+        while !state.stop || state.dispatcher.has_callbacks() {
+            if let Some(callback) = state.dispatcher.take_callback() {
+                MutexGuard::unlocked(&mut state, || {
+                    let (job, callback) = callback;
+                    callback(&job);
+                });
+            } else if !state.needs_pump() {
+                state.helper_sleeps = true;
+                self.helper.wait(&mut state);
+                state.helper_sleeps = false;
+                seen = state.pumped;
+                if state.callbacks == 0 && !state.stop {
+                    self.helper.wait_for(&mut state, PATIENCE);
+                }
+            } else if state.pump == Pump::Nobody
+                && state.waiting.is_empty()
+                && (state.callbacks > 0 || state.pumped == seen)
+            {
+                self.pump(&mut state, Pump::Helper, Deadline::NEVER, |state| {
+                    state.stop
+                        || !state.waiting.is_empty()
+                        || state.dispatcher.has_callbacks()
+                        || !state.needs_pump()
+                });
+                self.hand_over(&mut state);
+                seen = state.pumped;
+                if !state.waiting.is_empty() {
+                    self.helper.wait_for(&mut state, PATIENCE);
+                }
+            } else {
+                seen = state.pumped;
+                self.helper.wait_for(&mut state, PATIENCE);
+            }
+        }
+    }
+}
+
+impl<L: Link> State<L> {
+    fn admits(&self, first: bool) -> Result<(), TaskError> {
+        match self.dispatcher.ended() {
+            Some(error) => Err(error.clone()),
+            None if self.phase == Phase::Joined || (first && self.phase > Phase::Open) => {
+                Err(TaskError::Closed)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Everything that was submitted is done, callbacks included.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.dispatcher.outstanding() == 0 && self.callbacks == 0
+    }
+
+    /// There is work that goes on only if somebody pumps.
+    fn needs_pump(&self) -> bool {
+        self.callbacks > 0 || self.dispatcher.pending() > 0 || self.dispatcher.has_queued()
+    }
+}
+
+/// Sleeps on a condition, until the deadline.
+fn sleep<T>(condition: &Condvar, guard: &mut MutexGuard<'_, T>, deadline: Deadline) {
+    match deadline.remaining() {
+        None => condition.wait(guard),
+        Some(left) => {
+            condition.wait_for(guard, left);
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The function that a worker runs: from the type of the target to a number that travels, and back.
+#![expect(unsafe_code, reason = "calls a function that travelled as its place in the program")]
+
+use std::fmt::Display;
+use std::mem::MaybeUninit;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use mp_process::code::Code;
+use mp_process::{Panic, Target};
+use mp_wire::Fd;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::TaskError;
+use crate::batch::{Batch, Encoder, Item, read};
+
+/// Runs the tasks of one unit.
+pub(crate) type Thunk = fn(&[u8], &[Fd], u32) -> Batch;
+
+/// Runs an initializer.
+pub(crate) type Initialize = fn(&[u8], &[Fd]) -> Result<(), String>;
+
+/// What an initializer may return: nothing, or a `Result` whose error ends the pool.
+pub trait Initialized {
+    /// The text of the error, if it is one.
+    ///
+    /// # Errors
+    ///
+    /// The initializer failed.
+    fn into_result(self) -> Result<(), String>;
+}
+
+impl Initialized for () {
+    fn into_result(self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl<T, E: Display> Initialized for Result<T, E> {
+    fn into_result(self) -> Result<(), String> {
+        self.map(drop).map_err(|error| error.to_string())
+    }
+}
+
+/// Names the thunk of a target, for the workers of this program.
+pub(crate) fn name<F, Args>(_target: F) -> Result<u64, TaskError>
+where
+    F: Target<Args, Output: Serialize + 'static>,
+    Args: DeserializeOwned + 'static,
+{
+    const {
+        assert!(
+            size_of::<F>() == 0,
+            "a closure that captures, or a function pointer, cannot be a task: pass what it needs as arguments, and name the function itself"
+        )
+    };
+    number(run::<F, Args> as Thunk)
+}
+
+/// Names the thunk of an initializer.
+pub(crate) fn name_initializer<F, Args>(_target: F) -> Result<u64, TaskError>
+where
+    F: Target<Args, Output: Initialized>,
+    Args: DeserializeOwned + 'static,
+{
+    const {
+        assert!(
+            size_of::<F>() == 0,
+            "a closure that captures, or a function pointer, cannot be a task: pass what it needs as arguments, and name the function itself"
+        )
+    };
+    number(initialize::<F, Args> as Initialize)
+}
+
+fn number<S: Copy>(function: S) -> Result<u64, TaskError> {
+    let code = Code::new(function).map_err(|error| TaskError::Function(Arc::new(error)))?;
+    mp_wire::encode(&code).and_then(|message| message.decode()).map_err(TaskError::encode)
+}
+
+/// Finds the function of a name again.
+///
+/// # Safety
+///
+/// The name comes from `number` for this same `S`, in the process that started this one, by a way that only those two have.
+unsafe fn find<S: Copy>(name: u64) -> Result<S, mp_wire::Error> {
+    let code: Code<S> = mp_wire::encode(&name)?.decode()?;
+    // SAFETY: the caller's promise; a child runs the same build as the process that started it.
+    Ok(unsafe { code.get() })
+}
+
+/// Finds the thunk of a name that a worker has from its pool.
+pub(crate) fn thunk(name: u64) -> Result<Thunk, mp_wire::Error> {
+    // SAFETY: a worker takes names of thunks only from its own ring, where its pool puts those that `name` made.
+    unsafe { find(name) }
+}
+
+/// Finds the initializer of a name that a worker has from its pool.
+pub(crate) fn initializer(name: u64) -> Result<Initialize, mp_wire::Error> {
+    // SAFETY: a worker has this name from its own arguments, where its pool puts what `name_initializer` made.
+    unsafe { find(name) }
+}
+
+fn run<F, Args>(bytes: &[u8], fds: &[Fd], tasks: u32) -> Batch
+where
+    F: Target<Args, Output: Serialize + 'static>,
+    Args: DeserializeOwned + 'static,
+{
+    let mut results = Encoder::<F::Output>::new();
+    let done = catch_unwind(AssertUnwindSafe(|| {
+        read::<Args>(bytes, fds, |item| match item {
+            Item::Value(args) => {
+                let call = || results.push(rebuild::<F>().call(args));
+                match catch_unwind(AssertUnwindSafe(call)) {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => results.push_failure(&chain(&error)),
+                    Err(payload) => results.push_panic(&Panic::from_payload(payload)),
+                }
+            }
+            Item::Malformed(error) => results.push_failure(&chain(&error)),
+            // Arguments are values only.
+            Item::Panicked(_) | Item::Failed(_) => results.push_failure("arguments are missing"),
+        })
+    }));
+    let failed = match done {
+        Ok(read) => Err(read.err().map_or_else(String::new, |error| chain(&error))),
+        // Decoding the arguments panicked.
+        Err(payload) => Ok(Panic::from_payload(payload)),
+    };
+    for _ in results.items()..tasks {
+        match &failed {
+            Ok(panic) => results.push_panic(panic),
+            Err(message) => results.push_failure(message),
+        }
+    }
+    results.finish().unwrap_or_default()
+}
+
+fn initialize<F, Args>(bytes: &[u8], fds: &[Fd]) -> Result<(), String>
+where
+    F: Target<Args, Output: Initialized>,
+    Args: DeserializeOwned + 'static,
+{
+    let call = || {
+        let args = mp_wire::decode(bytes, fds).map_err(|error| chain(&error))?;
+        rebuild::<F>().call(args).into_result()
+    };
+    catch_unwind(AssertUnwindSafe(call))
+        .unwrap_or_else(|payload| Err(Panic::from_payload(payload).to_string()))
+}
+
+/// Makes a target from its type; only for entries, whose names are made where a value of the type exists.
+fn rebuild<F: Copy>() -> F {
+    const {
+        assert!(
+            size_of::<F>() == 0,
+            "a closure that captures, or a function pointer, cannot be a task: pass what it needs as arguments, and name the function itself"
+        )
+    };
+    // SAFETY: a value without bytes has nothing to initialise. It is `Copy`, and whoever named the entry had one.
+    unsafe { MaybeUninit::<F>::uninit().assume_init() }
+}
+
+/// The text of an error and of its causes.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        next = error.source();
+    }
+    text
+}

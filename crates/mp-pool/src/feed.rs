@@ -1,0 +1,97 @@
+//! From a caller's input to units: pulls items, encodes them, cuts them into chunks.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::TaskError;
+use crate::batch::{Batch, Encoder};
+use crate::dispatcher::Unit;
+use crate::job::{Finished, Job};
+use crate::transport::Parcel;
+
+/// The input of one call. User code (the iterator, `Serialize`) runs in here, under no lock.
+pub(crate) struct Feed<I: Iterator> {
+    input: I,
+    encoder: Encoder<I::Item>,
+    /// An item that does not encode, met after items that do.
+    failed: Option<mp_wire::Error>,
+    /// The input panicked. Its panic goes on when everything before it has been given out.
+    panic: Option<Box<dyn Any + Send>>,
+    over: bool,
+}
+
+impl<I: Iterator<Item: Serialize + 'static>> Feed<I> {
+    pub(crate) fn new(input: I) -> Self {
+        Self { input, encoder: Encoder::new(), failed: None, panic: None, over: false }
+    }
+
+    /// Pulls up to `most` items and makes one unit of them. `None` at the end of the input.
+    ///
+    /// An item that does not encode ends the chunk before it and becomes a chunk of its own, which has failed.
+    pub(crate) fn next(&mut self, most: usize) -> Option<Result<Batch, mp_wire::Error>> {
+        let mut count = 0;
+        while count < most && self.failed.is_none() && !self.over {
+            match catch_unwind(AssertUnwindSafe(|| {
+                self.input.next().map(|item| self.encoder.push(item))
+            })) {
+                Ok(Some(Ok(()))) => count += 1,
+                Ok(Some(Err(error))) => self.failed = Some(error),
+                Ok(None) => self.over = true,
+                Err(panic) => {
+                    self.over = true;
+                    self.panic = Some(panic);
+                }
+            }
+        }
+        if count > 0 { Some(self.encoder.finish()) } else { self.failed.take().map(Err) }
+    }
+
+    /// Says whether the input may have more.
+    pub(crate) fn has_more(&self) -> bool {
+        !self.over || self.failed.is_some()
+    }
+
+    /// Pulls nothing any more.
+    pub(crate) fn stop(&mut self) {
+        self.over = true;
+        self.failed = None;
+    }
+
+    /// The panic of the input, once.
+    pub(crate) fn take_panic(&mut self) -> Option<Box<dyn Any + Send>> {
+        self.panic.take()
+    }
+
+    /// How many items are left to be pulled.
+    pub(crate) fn size_hint(&self) -> (usize, Option<usize>) {
+        let failed = usize::from(self.failed.is_some());
+        if self.over {
+            return (failed, Some(failed));
+        }
+        let (low, high) = self.input.size_hint();
+        (low.saturating_add(failed), high.and_then(|high| high.checked_add(failed)))
+    }
+}
+
+/// Makes a unit of a batch and adds it to its job; one that failed to encode is finished at once.
+pub(crate) fn unit(
+    job: &Arc<Job>,
+    entry: u64,
+    batch: Result<Batch, mp_wire::Error>,
+) -> Option<Unit> {
+    let place = job.add();
+    match batch {
+        Ok(Batch { items, bytes, fds }) => {
+            let parcel = Parcel { id: 0, items, entry, bytes, fds };
+            Some(Unit { job: job.clone(), place, parcel })
+        }
+        Err(error) => {
+            let outcome = Err(TaskError::encode(error));
+            job.complete(place, Finished { items: 1, outcome });
+            None
+        }
+    }
+}

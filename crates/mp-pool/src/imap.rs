@@ -1,0 +1,217 @@
+//! Results as an iterator, while the input is still being read.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::iter::FusedIterator;
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mp_wire::Deadline;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::TaskError;
+use crate::batch::results;
+use crate::feed::{Feed, unit};
+use crate::job::{Job, Order};
+use crate::live::PoolCore;
+
+/// An iterator over the results of [`Pool::imap`](crate::Pool::imap) and
+/// [`Pool::imap_unordered`](crate::Pool::imap_unordered).
+///
+/// It reads its input only a bounded number of items ahead of what has been taken from it, so an endless
+/// input is fine. Each result is that of one task; an error does not end the iteration. When the pool is terminated
+/// or joined before the input has been read, one error says so and the iteration ends.
+///
+/// A panic of the input goes on where its item would have come, after the results before it.
+///
+/// # Examples
+///
+/// ```
+/// use mp_pool::{Pool, TaskError};
+///
+/// fn root(x: i32) -> i32 {
+///     assert!(x >= 0, "{x} has no root");
+///     x.isqrt()
+/// }
+///
+/// let pool = Pool::new(2)?;
+/// let roots: Vec<Option<i32>> = pool.imap(root, [16, -1, 25]).map(Result::ok).collect();
+/// assert_eq!(roots, [Some(4), None, Some(5)]);
+///
+/// let endless = pool.imap(root, 0..);
+/// assert_eq!(endless.take(10).filter_map(Result::ok).last(), Some(3));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "its tasks beyond the first few run only as results are taken"]
+pub struct Imap<I: Iterator, R> {
+    core: Arc<PoolCore>,
+    job: Arc<Job>,
+    entry: u64,
+    feed: Feed<I>,
+    chunk: usize,
+    /// The most items that are read ahead of what was taken.
+    window: usize,
+    /// Items that were read and whose results were not taken.
+    ahead: usize,
+    /// Results that came with one that was taken.
+    ready: VecDeque<Result<R, TaskError>>,
+    /// The pool took no more; comes out last.
+    refused: Option<TaskError>,
+    first: bool,
+}
+
+/// How an [`Imap`] is to run.
+pub(crate) struct Plan {
+    pub(crate) entry: Result<u64, TaskError>,
+    pub(crate) order: Order,
+    pub(crate) chunk: usize,
+    pub(crate) window: usize,
+}
+
+impl<I, R> Imap<I, R>
+where
+    I: Iterator<Item: Serialize + 'static>,
+    R: DeserializeOwned + 'static,
+{
+    pub(crate) fn new(core: Arc<PoolCore>, plan: Plan, input: I) -> Self {
+        let (entry, refused) = match plan.entry {
+            Ok(entry) => (entry, core.admits(true).err()),
+            Err(error) => (0, Some(error)),
+        };
+        let mut imap = Self {
+            core,
+            job: Arc::new(Job::new(plan.order)),
+            entry,
+            feed: Feed::new(input),
+            chunk: plan.chunk.min(plan.window),
+            window: plan.window,
+            ahead: 0,
+            ready: VecDeque::new(),
+            refused,
+            first: true,
+        };
+        if imap.refused.is_some() {
+            imap.feed.stop();
+        }
+        imap.fill();
+        imap
+    }
+
+    /// Reads input until the window is full.
+    fn fill(&mut self) {
+        while self.feed.has_more() && self.ahead + self.chunk <= self.window {
+            let Some(batch) = self.feed.next(self.chunk) else { return };
+            let items = batch.as_ref().map_or(1, |batch| batch.items as usize);
+            let Some(unit) = unit(&self.job, self.entry, batch) else {
+                self.ahead += items;
+                continue;
+            };
+            match self.core.submit([unit], self.first) {
+                Ok(()) => self.ahead += items,
+                Err(error) => {
+                    self.job.withdraw();
+                    self.feed.stop();
+                    self.refused = Some(error);
+                }
+            }
+            self.first = false;
+        }
+    }
+
+    /// Takes the next result, if it is there in time; `None` at the end.
+    ///
+    /// A [`TaskError::TimedOut`] costs nothing: the result can be asked for again.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::Pool;
+    /// use std::time::Duration;
+    ///
+    /// fn nap(ms: u64) -> u64 {
+    ///     std::thread::sleep(Duration::from_millis(ms));
+    ///     ms
+    /// }
+    ///
+    /// let pool = Pool::new(1)?;
+    /// let mut naps = pool.imap(nap, [40]);
+    /// let early = naps.next_timeout(Duration::ZERO);
+    /// assert!(early.is_some_and(|result| result.is_err_and(|error| error.is_timeout())));
+    /// assert_eq!(naps.next().transpose()?, Some(40));
+    /// assert!(naps.next().is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn next_timeout(&mut self, timeout: Duration) -> Option<Result<R, TaskError>> {
+        self.next_until(Deadline::after(timeout))
+    }
+
+    fn next_until(&mut self, deadline: Deadline) -> Option<Result<R, TaskError>> {
+        loop {
+            if let Some(result) = self.ready.pop_front() {
+                self.ahead -= 1;
+                self.fill();
+                return Some(result);
+            }
+            if let Some(finished) = self.job.pop() {
+                let ready = &mut self.ready;
+                results(finished, |result| ready.push_back(result));
+                continue;
+            }
+            self.fill();
+            if self.ahead == 0 {
+                if let Some(panic) = self.feed.take_panic() {
+                    resume_unwind(panic);
+                }
+                return self.refused.take().map(Err);
+            }
+            let job = &self.job;
+            if !job.has_next() && !self.core.wait(job, deadline, |_| job.has_next()) {
+                return Some(Err(TaskError::TimedOut));
+            }
+        }
+    }
+}
+
+impl<I, R> Iterator for Imap<I, R>
+where
+    I: Iterator<Item: Serialize + 'static>,
+    R: DeserializeOwned + 'static,
+{
+    type Item = Result<R, TaskError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_until(Deadline::NEVER)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let ahead = self.ahead + usize::from(self.refused.is_some());
+        let (low, high) = self.feed.size_hint();
+        (low.saturating_add(ahead), high.and_then(|high| high.checked_add(ahead)))
+    }
+}
+
+impl<I, R> ExactSizeIterator for Imap<I, R>
+where
+    I: ExactSizeIterator<Item: Serialize + 'static>,
+    R: DeserializeOwned + 'static,
+{
+}
+
+impl<I, R> FusedIterator for Imap<I, R>
+where
+    I: FusedIterator<Item: Serialize + 'static>,
+    R: DeserializeOwned + 'static,
+{
+}
+
+impl<I: Iterator, R> fmt::Debug for Imap<I, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Imap")
+            .field("chunk_size", &self.chunk)
+            .field("buffer_size", &self.window)
+            .field("ahead", &self.ahead)
+            .finish_non_exhaustive()
+    }
+}

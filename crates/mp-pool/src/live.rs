@@ -1,0 +1,214 @@
+//! A pool with its processes and threads: starting them, ending them, and noticing their end.
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle, ThreadId};
+use std::time::Duration;
+
+use mp_process::StartMethod;
+use mp_shared::fork;
+use mp_wire::Deadline;
+use parking_lot::Mutex;
+
+use crate::core::{Core, Phase};
+use crate::dispatcher::Dispatcher;
+use crate::job::{Job, Order};
+use crate::links::{Doorbell, RingLink};
+use crate::supervisor::{Newborn, Starter, Supervisor};
+use crate::{Error, ErrorKind, TaskError};
+
+pub(crate) type PoolCore = Core<RingLink, Doorbell>;
+
+/// How long dropping waits for workers that were killed: until the kernel has cleared them away.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub(crate) struct Live {
+    core: Arc<PoolCore>,
+    workers: usize,
+    method: StartMethod,
+    /// The process that the pool belongs to; a forked copy has none of its threads.
+    generation: u64,
+    /// A byte here makes the supervisor look.
+    control: UnixStream,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    helper: ThreadId,
+}
+
+impl Live {
+    /// Starts the workers and the two threads; if one fails, ends those that were started.
+    pub(crate) fn start(
+        workers: usize,
+        starter: Starter,
+        max_tasks: Option<u64>,
+    ) -> Result<Self, Error> {
+        let failed =
+            |what, error: std::io::Error| Error::with_source(ErrorKind::Start, what, error);
+        let method = starter.method();
+        let bell = starter.bell().clone();
+        let core = Arc::new(Core::new(Dispatcher::new(workers, max_tasks), bell));
+        let (control, watched) =
+            UnixStream::pair().map_err(|error| failed("no socket for a pool", error))?;
+
+        let mut newborn = Vec::new();
+        for slot in 0..workers {
+            match starter.start() {
+                Ok(worker) => newborn.push((slot, worker)),
+                Err(error) => {
+                    discard(newborn);
+                    return Err(error);
+                }
+            }
+        }
+        let threads = spawn("pool-helper", {
+            let core = core.clone();
+            move || core.help()
+        })
+        .and_then(|helper| {
+            let id = helper.thread().id();
+            let mut supervisor = Supervisor::new(core.clone(), starter, watched);
+            for (slot, worker) in newborn.drain(..) {
+                supervisor.adopt(slot, worker);
+            }
+            let supervisor = spawn("pool-supervisor", move || supervisor.run());
+            supervisor.map(|supervisor| (id, vec![helper, supervisor]))
+        });
+        match threads {
+            Ok((helper, threads)) => {
+                let threads = Mutex::new(threads);
+                let generation = fork::generation();
+                Ok(Self { core, workers, method, generation, control, threads, helper })
+            }
+            Err(error) => {
+                core.lock().dispatcher.end(TaskError::Terminated);
+                core.stop();
+                discard(newborn);
+                Err(failed("no thread for a pool", error))
+            }
+        }
+    }
+
+    pub(crate) fn core(&self) -> &Arc<PoolCore> {
+        &self.core
+    }
+
+    pub(crate) fn workers(&self) -> usize {
+        self.workers
+    }
+
+    pub(crate) fn start_method(&self) -> StartMethod {
+        self.method
+    }
+
+    fn is_ours(&self) -> bool {
+        fork::generation() == self.generation
+    }
+
+    /// Refuses to work in a process that was forked from the pool's.
+    pub(crate) fn check(&self) -> Result<(), TaskError> {
+        if self.is_ours() { Ok(()) } else { Err(TaskError::Foreign) }
+    }
+
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        if self.is_ours() { self.core.lock().dispatcher.pids() } else { Vec::new() }
+    }
+
+    pub(crate) fn state(&self) -> &'static str {
+        if !self.is_ours() {
+            return "foreign";
+        }
+        let state = self.core.lock();
+        match (state.dispatcher.ended(), state.phase) {
+            (Some(_), _) => "ended",
+            (None, Phase::Open) => "open",
+            (None, Phase::Closed) => "closed",
+            (None, Phase::Joined) => "joined",
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        if self.is_ours() {
+            let mut state = self.core.lock();
+            state.phase = state.phase.max(Phase::Closed);
+        }
+    }
+
+    pub(crate) fn terminate(&self) {
+        if self.is_ours() {
+            self.core.lock().dispatcher.end(TaskError::Terminated);
+            self.core.disturb();
+            self.poke();
+        }
+    }
+
+    pub(crate) fn join(&self) -> Result<(), Error> {
+        if !self.is_ours() {
+            return Err(Error::new(ErrorKind::Foreign, "the pool belongs to another process"));
+        }
+        if thread::current().id() == self.helper {
+            let what = "a callback cannot wait for the end of its pool";
+            return Err(Error::new(ErrorKind::Unsupported, what));
+        }
+        {
+            let state = self.core.lock();
+            if state.phase == Phase::Open && state.dispatcher.ended().is_none() {
+                let what = "the pool is still open: close or terminate it before joining it";
+                return Err(Error::new(ErrorKind::Open, what));
+            }
+        }
+        let job = Arc::new(Job::new(Order::Finished));
+        self.core.wait(&job, Deadline::NEVER, |state| state.is_idle());
+        self.dismiss(Deadline::NEVER);
+        Ok(())
+    }
+
+    /// Lets the workers go, waits for their end, and for that of the threads.
+    fn dismiss(&self, deadline: Deadline) {
+        {
+            let mut state = self.core.lock();
+            state.phase = Phase::Joined;
+            state.dispatcher.dismiss();
+        }
+        self.core.disturb();
+        self.poke();
+        let job = Arc::new(Job::new(Order::Finished));
+        let gone = self.core.wait(&job, deadline, |state| state.dispatcher.living() == 0);
+        self.core.stop();
+        self.poke();
+        // Whoever takes them waits for them; in the helper itself, a callback drops its pool, nobody does.
+        let threads = std::mem::take(&mut *self.threads.lock());
+        if gone && thread::current().id() != self.helper {
+            for thread in threads {
+                let _ = thread.join();
+            }
+        }
+    }
+
+    fn poke(&self) {
+        // A full socket has woken it already.
+        let _ = (&self.control).write(&[0]);
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        if self.is_ours() {
+            self.terminate();
+            self.dismiss(Deadline::after(PATIENCE));
+        }
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+    thread::Builder::new().name(name.to_owned()).spawn(run)
+}
+
+/// Ends workers that no pool will have.
+fn discard(newborn: Vec<(usize, Newborn)>) {
+    for (_, worker) in &newborn {
+        let _ = worker.child.kill();
+    }
+    for (_, worker) in newborn {
+        let _ = worker.child.wait();
+    }
+}

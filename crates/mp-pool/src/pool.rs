@@ -1,0 +1,787 @@
+//! The front: what a caller asks of a pool.
+
+use std::fmt;
+use std::sync::Arc;
+
+use mp_process::{StartMethod, Target};
+use mp_wire::Deadline;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::batch::results;
+use crate::builder::Builder;
+use crate::feed::{Feed, unit};
+use crate::imap::{Imap, Plan};
+use crate::job::{Job, Order};
+use crate::live::{Live, PoolCore};
+use crate::result::{Slot, gather_all, gather_into, gather_one};
+use crate::{AsyncResult, Error, TaskError, entry};
+
+/// The input of a function with one argument, as tuples of arguments.
+pub(crate) type Single<I> =
+    std::iter::Map<I, fn(<I as Iterator>::Item) -> (<I as Iterator>::Item,)>;
+
+/// A pool of worker processes.
+///
+/// A task is a function and its arguments. The function is a function item or a closure that captures nothing; arguments
+/// and results are anything with serde's `Serialize` and `Deserialize`, handles of this library included (queues,
+/// locks, arrays in shared memory).
+///
+/// A pool can be used by several threads at once, and inside a task, where it is a pool of the worker's own.
+///
+/// # Python
+///
+/// `multiprocessing.Pool`. Dropping it ends the workers at once, like leaving Python's `with` block, and what is outstanding
+/// then ends with an error instead of never. Workers ignore Ctrl-C: what it means is up to this process.
+///
+/// # Blocking
+///
+/// Whoever waits for a result does the pool's dispatching meanwhile. Two threads of the pool sleep: one stands
+/// in when nobody waits, one starts workers and notices their end.
+///
+/// # If a process dies
+///
+/// If a worker dies, by a signal, an abort or an exit, the task that it was running fails with
+/// [`TaskError::Died`], and with it the other tasks of the same chunk. Tasks that it only had queued go to others, results that
+/// it had given are kept, a new worker stands in, and all else goes on. If the process with the pool dies, the kernel ends
+/// its workers.
+///
+/// # Examples
+///
+/// ```
+/// use mp_pool::Pool;
+///
+/// fn square(x: u64) -> u64 {
+///     x * x
+/// }
+///
+/// let pool = Pool::new(2)?;
+/// assert_eq!(pool.map(square, 0..5)?, [0, 1, 4, 9, 16]);
+/// assert_eq!(pool.apply(square, (7,))?, 49);
+/// pool.close();
+/// pool.join()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Pool {
+    live: Live,
+}
+
+impl Pool {
+    /// Starts a pool with this many workers.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for zero,
+    /// [`ErrorKind::Start`](crate::ErrorKind::Start) if a worker cannot be started; those that were are ended.
+    pub fn new(workers: usize) -> Result<Self, Error> {
+        Self::builder().workers(workers).build()
+    }
+
+    /// Prepares a pool with more settings than the number of its workers.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    pub(crate) fn from_live(live: Live) -> Self {
+        Self { live }
+    }
+
+    fn core(&self) -> &Arc<PoolCore> {
+        self.live.core()
+    }
+
+    /// The number of workers.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert_eq!(mp_pool::Pool::new(3)?.workers(), 3);
+    /// # Ok::<(), mp_pool::Error>(())
+    /// ```
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.live.workers()
+    }
+
+    /// The pids of the workers that live now, those that are just starting included.
+    #[must_use]
+    pub fn pids(&self) -> Vec<u32> {
+        self.live.pids()
+    }
+
+    /// The start method of the workers.
+    #[must_use]
+    pub fn start_method(&self) -> StartMethod {
+        self.live.start_method()
+    }
+
+    /// Runs a task and waits for its result.
+    ///
+    /// # Errors
+    ///
+    /// What became of the task instead of a result.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::Pool;
+    ///
+    /// let pool = Pool::new(1)?;
+    /// assert_eq!(pool.apply(|a: u32, b: u32| a + b, (2, 3))?, 5);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn apply<F, Args>(&self, function: F, args: Args) -> Result<F::Output, TaskError>
+    where
+        F: Target<Args, Output: Serialize + DeserializeOwned + 'static>,
+        Args: Serialize + DeserializeOwned + 'static,
+    {
+        let job = self.one(function, args, Job::new(Order::Finished))?;
+        self.core().wait(&job, Deadline::NEVER, |_| job.has_next());
+        gather_one(&job)
+    }
+
+    /// Starts a task, and gives its result later.
+    ///
+    /// # Errors
+    ///
+    /// The arguments do not serialize, or the pool is closed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::Pool;
+    ///
+    /// let pool = Pool::new(2)?;
+    /// let later = pool.apply_async(|a: u32, b: u32| a + b, (2, 3))?;
+    /// assert_eq!(later.get()?, 5);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn apply_async<F, Args>(
+        &self,
+        function: F,
+        args: Args,
+    ) -> Result<AsyncResult<F::Output>, TaskError>
+    where
+        F: Target<Args, Output: Serialize + DeserializeOwned + 'static>,
+        Args: Serialize + DeserializeOwned + 'static,
+    {
+        let job = self.one(function, args, Job::new(Order::Finished))?;
+        self.core().leave();
+        Ok(AsyncResult::new(self.core().clone(), job, Slot::new(gather_one)))
+    }
+
+    /// Starts a task, and calls `callback` with its result or its error.
+    ///
+    /// The callback runs in a thread of the pool, once; the result is ready when it has returned. If it panics, its
+    /// panic becomes the result, as [`TaskError::Callback`], and the pool goes on. Callbacks run one at a time: a slow
+    /// one delays others. It may use the pool, except for `join`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::apply_async`]; the callback is not called then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::Pool;
+    /// use std::sync::mpsc::channel;
+    ///
+    /// let pool = Pool::new(1)?;
+    /// let (sender, receiver) = channel();
+    /// let later = pool.apply_async_with(|x: u32| x + 1, (1,), move |result| {
+    ///     let _ = sender.send(result.ok().copied());
+    /// })?;
+    /// assert_eq!(later.get()?, 2);
+    /// assert_eq!(receiver.recv()?, Some(2));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias = "callback")]
+    #[doc(alias = "error_callback")]
+    pub fn apply_async_with<F, Args, C>(
+        &self,
+        function: F,
+        args: Args,
+        callback: C,
+    ) -> Result<AsyncResult<F::Output>, TaskError>
+    where
+        F: Target<Args, Output: Serialize + DeserializeOwned + Send + 'static>,
+        Args: Serialize + DeserializeOwned + 'static,
+        C: FnOnce(Result<&F::Output, &TaskError>) + Send + 'static,
+    {
+        let batch = Feed::new([args].into_iter()).next(1);
+        let entry = entry::name::<F, Args>(function)?;
+        self.call_back(entry, batch.into_iter().collect(), gather_one, callback)
+    }
+
+    /// Submits a job with one task.
+    fn one<F, Args>(&self, function: F, args: Args, job: Job) -> Result<Arc<Job>, TaskError>
+    where
+        F: Target<Args, Output: Serialize + 'static>,
+        Args: Serialize + DeserializeOwned + 'static,
+    {
+        self.live.check()?;
+        let entry = entry::name::<F, Args>(function)?;
+        let batch = Feed::new([args].into_iter()).next(1).transpose().map_err(TaskError::encode)?;
+        let job = Arc::new(job);
+        let unit = batch.and_then(|batch| unit(&job, entry, Ok(batch)));
+        self.core().submit(unit, true)?;
+        Ok(job)
+    }
+
+    /// Submits a job with a callback.
+    fn call_back<T: Send + 'static>(
+        &self,
+        entry: u64,
+        batches: Vec<Result<crate::batch::Batch, mp_wire::Error>>,
+        gather: fn(&Job) -> Result<T, TaskError>,
+        callback: impl FnOnce(Result<&T, &TaskError>) + Send + 'static,
+    ) -> Result<AsyncResult<T>, TaskError> {
+        self.live.check()?;
+        let batches = batches.into_iter().collect::<Result<Vec<_>, _>>();
+        let batches = batches.map_err(TaskError::encode)?;
+        self.core().admits(true)?;
+        let slot = Slot::new(gather);
+        let core = self.core().clone();
+        let job = Job::with_callback(Order::Submitted, {
+            let (core, slot) = (core.clone(), slot.clone());
+            Box::new(move |job| {
+                slot.settle_with(job, callback);
+                core.called(job);
+            })
+        });
+        let job = Arc::new(job);
+        let units: Vec<_> =
+            batches.into_iter().filter_map(|batch| unit(&job, entry, Ok(batch))).collect();
+        core.submit_with_callback(&job, units)?;
+        Ok(AsyncResult::new(core, job, slot))
+    }
+
+    /// Runs a function on each item and gives the results in order.
+    ///
+    /// Items travel in chunks, by default so that each worker gets about four; [`Pool::chunk_size`] sets another
+    /// number. All tasks run to their end, also when one fails.
+    ///
+    /// # Errors
+    ///
+    /// The first error in the order of the items. An item that does not serialize ends the input there.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::Pool;
+    ///
+    /// let pool = Pool::new(2)?;
+    /// let lengths = pool.map(|word: String| word.len(), ["a", "bc"].map(str::to_owned))?;
+    /// assert_eq!(lengths, [1, 2]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn map<F, A, I>(&self, function: F, items: I) -> Result<Vec<F::Output>, TaskError>
+    where
+        F: Target<(A,), Output: Serialize + DeserializeOwned + 'static>,
+        A: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = A>,
+    {
+        self.options().map(function, items)
+    }
+
+    /// Runs a function on each tuple of arguments and gives the results in order.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::map`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::Pool;
+    ///
+    /// let pool = Pool::new(2)?;
+    /// assert_eq!(pool.starmap(u64::pow, [(2, 10), (3, 4)])?, [1024, 81]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn starmap<F, Args, I>(&self, function: F, items: I) -> Result<Vec<F::Output>, TaskError>
+    where
+        F: Target<Args, Output: Serialize + DeserializeOwned + 'static>,
+        Args: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = Args>,
+    {
+        self.options().starmap(function, items)
+    }
+
+    /// Starts [`Pool::map`], and gives its results later. The items are read and encoded at once.
+    ///
+    /// # Errors
+    ///
+    /// An item does not serialize, or the pool is closed. What becomes of the tasks is told by the result.
+    pub fn map_async<F, A, I>(
+        &self,
+        function: F,
+        items: I,
+    ) -> Result<AsyncResult<Vec<F::Output>>, TaskError>
+    where
+        F: Target<(A,), Output: Serialize + DeserializeOwned + 'static>,
+        A: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = A>,
+    {
+        self.options().map_async(function, items)
+    }
+
+    /// Starts [`Pool::starmap`], and gives its results later. The items are read and encoded at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::map_async`].
+    pub fn starmap_async<F, Args, I>(
+        &self,
+        function: F,
+        items: I,
+    ) -> Result<AsyncResult<Vec<F::Output>>, TaskError>
+    where
+        F: Target<Args, Output: Serialize + DeserializeOwned + 'static>,
+        Args: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = Args>,
+    {
+        self.options().starmap_async(function, items)
+    }
+
+    /// Runs a function on each item and gives the results in order, one by one, while the input is still being read.
+    ///
+    /// It reads at most twice as many items ahead as there are workers; [`Pool::buffer_size`] sets another number. Items travel one
+    /// by one; [`Pool::chunk_size`] sets another number. An error is that of one item, and the iteration goes on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::Pool;
+    ///
+    /// let pool = Pool::new(2)?;
+    /// let first: Vec<u32> = pool.imap(|x: u32| x * x, 1..).take(3).collect::<Result<_, _>>()?;
+    /// assert_eq!(first, [1, 4, 9]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn imap<F, A, I>(&self, function: F, items: I) -> Imap<Single<I::IntoIter>, F::Output>
+    where
+        F: Target<(A,), Output: Serialize + DeserializeOwned + 'static>,
+        A: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = A>,
+    {
+        self.options().imap(function, items)
+    }
+
+    /// Runs a function on each item and gives the results as they come; otherwise as [`Pool::imap`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::Pool;
+    ///
+    /// let pool = Pool::new(2)?;
+    /// let sum: u32 = pool.imap_unordered(|x: u32| x * x, 0..4).sum::<Result<_, _>>()?;
+    /// assert_eq!(sum, 14);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn imap_unordered<F, A, I>(
+        &self,
+        function: F,
+        items: I,
+    ) -> Imap<Single<I::IntoIter>, F::Output>
+    where
+        F: Target<(A,), Output: Serialize + DeserializeOwned + 'static>,
+        A: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = A>,
+    {
+        self.options().imap_unordered(function, items)
+    }
+
+    fn options(&self) -> Options<'_> {
+        Options { pool: self, chunk: None, window: None }
+    }
+
+    /// Sets how many items travel together, for one call.
+    ///
+    /// Larger chunks cost less per item; smaller ones spread more evenly, and less is lost with a worker that dies.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::Pool;
+    ///
+    /// let pool = Pool::new(2)?;
+    /// assert_eq!(pool.chunk_size(100).map(|x: u32| x % 7, 0..1000)?.len(), 1000);
+    /// assert!(pool.chunk_size(0).map(|x: u32| x, 0..3).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias = "chunksize")]
+    pub fn chunk_size(&self, items: usize) -> Options<'_> {
+        Options { chunk: Some(items), ..self.options() }
+    }
+
+    /// Sets how many items [`Pool::imap`] reads ahead of the results that were taken, for one call.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::Pool;
+    /// use std::cell::Cell;
+    ///
+    /// let pulled = Cell::new(0);
+    /// let pool = Pool::new(2)?;
+    /// let mut results = pool.buffer_size(5).imap(|x: u32| x, (0..).inspect(|_| pulled.set(pulled.get() + 1)));
+    /// assert_eq!(pulled.get(), 5);
+    /// assert_eq!(results.next().transpose()?, Some(0));
+    /// assert_eq!(pulled.get(), 6);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias = "buffersize")]
+    pub fn buffer_size(&self, items: usize) -> Options<'_> {
+        Options { window: Some(items), ..self.options() }
+    }
+
+    /// Takes no new tasks any more. Those that were taken run to their end, iterators that were begun go on.
+    pub fn close(&self) {
+        self.live.close();
+    }
+
+    /// Ends the workers at once. What has no result yet ends with [`TaskError::Terminated`].
+    ///
+    /// # Blocking
+    ///
+    /// It does not wait for the workers; [`Pool::join`] does.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::{Pool, TaskError};
+    /// use std::time::Duration;
+    ///
+    /// let pool = Pool::new(1)?;
+    /// let never = pool.apply_async(|| std::thread::sleep(Duration::from_secs(3600)), ())?;
+    /// pool.terminate();
+    /// assert!(matches!(never.get(), Err(TaskError::Terminated)));
+    /// pool.join()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn terminate(&self) {
+        self.live.terminate();
+    }
+
+    /// Waits until all tasks are done and the workers have ended.
+    ///
+    /// An iterator of [`Pool::imap`] whose input has not been read to its end gives what was begun, and then an
+    /// error.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Open`](crate::ErrorKind::Open) if neither [`Pool::close`] nor [`Pool::terminate`] was called,
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) in a callback, which would wait for itself.
+    pub fn join(&self) -> Result<(), Error> {
+        self.live.join()
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("workers", &self.workers())
+            .field("state", &self.live.state())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A [`Pool`] with settings for one call, made by [`Pool::chunk_size`] and [`Pool::buffer_size`].
+#[derive(Debug)]
+#[must_use = "settings do nothing until a call is made with them"]
+pub struct Options<'p> {
+    pool: &'p Pool,
+    chunk: Option<usize>,
+    window: Option<usize>,
+}
+
+impl Options<'_> {
+    /// Sets how many items travel together, as [`Pool::chunk_size`].
+    pub fn chunk_size(mut self, items: usize) -> Self {
+        self.chunk = Some(items);
+        self
+    }
+
+    /// Sets how many items `imap` reads ahead, as [`Pool::buffer_size`].
+    pub fn buffer_size(mut self, items: usize) -> Self {
+        self.window = Some(items);
+        self
+    }
+
+    fn check(&self) -> Result<(), TaskError> {
+        self.pool.live.check()?;
+        match (self.chunk, self.window) {
+            (Some(0), _) => Err(TaskError::InvalidInput("the chunk size is zero")),
+            (_, Some(0)) => Err(TaskError::InvalidInput("the buffer size is zero")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Cuts the input into as many chunks as the settings say; reads it if its length is not known otherwise.
+    fn cut<T>(&self, items: impl IntoIterator<Item = T>) -> (usize, impl Iterator<Item = T>) {
+        let items = items.into_iter();
+        let (low, high) = items.size_hint();
+        let (items, length) = match (self.chunk, high) {
+            (None, Some(high)) if high == low => (Either::Left(items), low),
+            (None, _) => {
+                let all: Vec<T> = items.collect();
+                let length = all.len();
+                (Either::Right(all.into_iter()), length)
+            }
+            (Some(_), _) => (Either::Left(items), low),
+        };
+        let chunk = self.chunk.unwrap_or_else(|| length.div_ceil(4 * self.pool.workers()).max(1));
+        (chunk.min(MAX_CHUNK), items)
+    }
+
+    /// As [`Pool::map`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::map`]; also [`TaskError::InvalidInput`] for a chunk size of zero.
+    pub fn map<F, A, I>(self, function: F, items: I) -> Result<Vec<F::Output>, TaskError>
+    where
+        F: Target<(A,), Output: Serialize + DeserializeOwned + 'static>,
+        A: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = A>,
+    {
+        self.starmap(function, single(items))
+    }
+
+    /// As [`Pool::starmap`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Options::map`].
+    pub fn starmap<F, Args, I>(self, function: F, items: I) -> Result<Vec<F::Output>, TaskError>
+    where
+        F: Target<Args, Output: Serialize + DeserializeOwned + 'static>,
+        Args: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = Args>,
+    {
+        self.check()?;
+        let core = self.pool.core();
+        core.admits(true)?;
+        let entry = entry::name::<F, Args>(function)?;
+        let (chunk, items) = self.cut(items);
+        let mut feed = Feed::new(items);
+        let job = Arc::new(Job::new(Order::Submitted));
+        let mut all = Ok(Vec::with_capacity(feed.size_hint().0.min(MAX_CHUNK)));
+        let mut refused = None;
+        let mut first = true;
+        // Feed the workers, and decode what they have done while they do more.
+        loop {
+            while feed.has_more() && (first || !core.lock().dispatcher.is_fed()) {
+                let Some(batch) = feed.next(chunk) else { break };
+                let failed = batch.is_err();
+                if let Some(unit) = unit(&job, entry, batch)
+                    && let Err(error) = core.submit([unit], first)
+                {
+                    job.withdraw();
+                    refused = Some(error);
+                }
+                if failed || refused.is_some() {
+                    feed.stop();
+                }
+                first = false;
+            }
+            while let Some(finished) = job.pop() {
+                results(finished, |result| gather_into(&mut all, result));
+            }
+            if !feed.has_more() && job.is_done() && !job.has_next() {
+                break;
+            }
+            core.wait(&job, Deadline::NEVER, |state| {
+                job.has_next() || job.is_done() || (feed.has_more() && !state.dispatcher.is_fed())
+            });
+        }
+        if let Some(panic) = feed.take_panic() {
+            std::panic::resume_unwind(panic);
+        }
+        refused.map_or(all, Err)
+    }
+
+    /// As [`Pool::map_async`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::map_async`]; also [`TaskError::InvalidInput`] for a chunk size of zero.
+    pub fn map_async<F, A, I>(
+        self,
+        function: F,
+        items: I,
+    ) -> Result<AsyncResult<Vec<F::Output>>, TaskError>
+    where
+        F: Target<(A,), Output: Serialize + DeserializeOwned + 'static>,
+        A: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = A>,
+    {
+        self.starmap_async(function, single(items))
+    }
+
+    /// As [`Pool::starmap_async`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Options::map_async`].
+    pub fn starmap_async<F, Args, I>(
+        self,
+        function: F,
+        items: I,
+    ) -> Result<AsyncResult<Vec<F::Output>>, TaskError>
+    where
+        F: Target<Args, Output: Serialize + DeserializeOwned + 'static>,
+        Args: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = Args>,
+    {
+        let (entry, batches) = self.encode_all(function, items)?;
+        let core = self.pool.core();
+        core.admits(true)?;
+        let job = Arc::new(Job::new(Order::Submitted));
+        let units: Vec<_> =
+            batches.into_iter().filter_map(|batch| unit(&job, entry, Ok(batch))).collect();
+        core.submit(units, true)?;
+        core.leave();
+        Ok(AsyncResult::new(core.clone(), job, Slot::new(gather_all)))
+    }
+
+    /// As [`Pool::map_async`], and calls `callback` once with all results or the first error, as
+    /// [`Pool::apply_async_with`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Options::map_async`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::Pool;
+    /// use std::sync::mpsc::channel;
+    ///
+    /// let pool = Pool::new(2)?;
+    /// let (sender, receiver) = channel();
+    /// let later = pool.chunk_size(2).map_async_with(|x: u32| x * x, 0..4, move |all| {
+    ///     let _ = sender.send(all.map(Vec::len).ok());
+    /// })?;
+    /// assert_eq!(later.get()?, [0, 1, 4, 9]);
+    /// assert_eq!(receiver.recv()?, Some(4));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn map_async_with<F, A, I, C>(
+        self,
+        function: F,
+        items: I,
+        callback: C,
+    ) -> Result<AsyncResult<Vec<F::Output>>, TaskError>
+    where
+        F: Target<(A,), Output: Serialize + DeserializeOwned + Send + 'static>,
+        A: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = A>,
+        C: FnOnce(Result<&Vec<F::Output>, &TaskError>) + Send + 'static,
+    {
+        let (entry, batches) = self.encode_all(function, single(items))?;
+        let batches = batches.into_iter().map(Ok).collect();
+        self.pool.call_back(entry, batches, gather_all, callback)
+    }
+
+    fn encode_all<F, Args, I>(
+        &self,
+        function: F,
+        items: I,
+    ) -> Result<(u64, Vec<crate::batch::Batch>), TaskError>
+    where
+        F: Target<Args, Output: Serialize + 'static>,
+        Args: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = Args>,
+    {
+        self.check()?;
+        self.pool.core().admits(true)?;
+        let entry = entry::name::<F, Args>(function)?;
+        let (chunk, items) = self.cut(items);
+        let mut feed = Feed::new(items);
+        let mut batches = Vec::new();
+        while let Some(batch) = feed.next(chunk) {
+            batches.push(batch.map_err(TaskError::encode)?);
+        }
+        if let Some(panic) = feed.take_panic() {
+            std::panic::resume_unwind(panic);
+        }
+        Ok((entry, batches))
+    }
+
+    /// As [`Pool::imap`]. A chunk size or buffer size of zero is its first and only result, an error.
+    pub fn imap<F, A, I>(self, function: F, items: I) -> Imap<Single<I::IntoIter>, F::Output>
+    where
+        F: Target<(A,), Output: Serialize + DeserializeOwned + 'static>,
+        A: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = A>,
+    {
+        self.iterate(function, items, Order::Submitted)
+    }
+
+    /// As [`Pool::imap_unordered`]. A chunk size or buffer size of zero is its first and only result, an error.
+    pub fn imap_unordered<F, A, I>(
+        self,
+        function: F,
+        items: I,
+    ) -> Imap<Single<I::IntoIter>, F::Output>
+    where
+        F: Target<(A,), Output: Serialize + DeserializeOwned + 'static>,
+        A: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = A>,
+    {
+        self.iterate(function, items, Order::Finished)
+    }
+
+    fn iterate<F, A, I>(
+        self,
+        function: F,
+        items: I,
+        order: Order,
+    ) -> Imap<Single<I::IntoIter>, F::Output>
+    where
+        F: Target<(A,), Output: Serialize + DeserializeOwned + 'static>,
+        A: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = A>,
+    {
+        let entry = self.check().and_then(|()| entry::name::<F, (A,)>(function));
+        let chunk = self.chunk.unwrap_or(1).min(MAX_CHUNK);
+        let ahead = chunk.saturating_mul(2 * self.pool.workers());
+        let window = self.window.unwrap_or(ahead);
+        let plan = Plan { entry, order, chunk, window };
+        Imap::new(self.pool.core().clone(), plan, single(items))
+    }
+}
+
+/// The most tasks in one chunk.
+const MAX_CHUNK: usize = 1 << 24;
+
+fn single<I: IntoIterator>(items: I) -> Single<I::IntoIter> {
+    items.into_iter().map(|item| (item,))
+}
+
+/// One of two iterators over the same.
+enum Either<L, R> {
+    Left(L),
+    Right(R),
+}
+
+impl<L: Iterator, R: Iterator<Item = L::Item>> Iterator for Either<L, R> {
+    type Item = L::Item;
+
+    fn next(&mut self) -> Option<L::Item> {
+        match self {
+            Self::Left(left) => left.next(),
+            Self::Right(right) => right.next(),
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        match self {
+            Self::Left(left) => left.size_hint(),
+            Self::Right(right) => right.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! A result that is there later.
+
+use std::any::Any;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mp_process::Panic;
+use mp_wire::Deadline;
+use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
+
+use crate::TaskError;
+use crate::batch::results;
+use crate::job::Job;
+use crate::live::PoolCore;
+
+/// The result of a task or of a whole map that was started without waiting for it.
+///
+/// The task runs whether or not anybody asks; dropping this drops the result. When the pool is terminated or
+/// dropped first, the result is [`TaskError::Terminated`]: nothing here waits for ever.
+///
+/// # Python
+///
+/// `AsyncResult` and `MapResult`. `successful` before the result is there is `None`, not an exception.
+///
+/// # Examples
+///
+/// ```
+/// use mp_pool::Pool;
+/// use std::time::Duration;
+///
+/// fn double(x: u32) -> u32 {
+///     2 * x
+/// }
+///
+/// let pool = Pool::new(2)?;
+/// let first = pool.apply_async(double, (4,))?;
+/// let second = pool.map_async(double, 0..3)?;
+/// second.wait();
+/// assert!(second.is_ready());
+/// assert_eq!(first.get()?, 8);
+/// assert_eq!(second.get()?, [0, 2, 4]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "the task runs anyway, but its result and its error are lost"]
+pub struct AsyncResult<T> {
+    core: Arc<PoolCore>,
+    job: Arc<Job>,
+    slot: Arc<Slot<T>>,
+}
+
+/// Where the decoded result is kept until it is taken.
+pub(crate) struct Slot<T> {
+    value: Mutex<Value<T>>,
+    gather: fn(&Job) -> Result<T, TaskError>,
+}
+
+enum Value<T> {
+    Encoded,
+    Decoded(Result<T, TaskError>),
+    Taken,
+}
+
+fn failed<T>(payload: Box<dyn Any + Send>) -> Result<T, TaskError> {
+    let panic = Panic::from_payload(payload);
+    Err(TaskError::Callback { message: panic.message().to_owned() })
+}
+
+impl<T> Slot<T> {
+    pub(crate) fn new(gather: fn(&Job) -> Result<T, TaskError>) -> Arc<Self> {
+        Arc::new(Self { value: Mutex::new(Value::Encoded), gather })
+    }
+
+    /// Decodes the results of a finished job, if that was not done before. User code runs here, in the thread that asks.
+    fn settle(&self, job: &Job) {
+        let mut value = self.value.lock();
+        if matches!(*value, Value::Encoded) {
+            *value = Value::Decoded((self.gather)(job));
+        }
+    }
+
+    /// Decodes the results of a finished job and shows them to a callback, whose panic takes their place.
+    pub(crate) fn settle_with(
+        &self,
+        job: &Job,
+        callback: impl FnOnce(Result<&T, &TaskError>) + Send,
+    ) {
+        let called = catch_unwind(AssertUnwindSafe(|| {
+            let result = (self.gather)(job);
+            let called = catch_unwind(AssertUnwindSafe(|| callback(result.as_ref())));
+            called.map_or_else(failed, |()| result)
+        }));
+        *self.value.lock() = Value::Decoded(called.unwrap_or_else(failed));
+    }
+
+    fn take(&self) -> Result<T, TaskError> {
+        match std::mem::replace(&mut *self.value.lock(), Value::Taken) {
+            Value::Decoded(result) => result,
+            Value::Encoded | Value::Taken => Err(TaskError::Taken),
+        }
+    }
+}
+
+/// The one result of a job with one task.
+pub(crate) fn gather_one<R: DeserializeOwned + 'static>(job: &Job) -> Result<R, TaskError> {
+    let mut value = None;
+    if let Some(finished) = job.pop() {
+        results(finished, |result| value = Some(result));
+    }
+    value.unwrap_or(Err(TaskError::Taken))
+}
+
+/// The results of a job in order, or the first error in order.
+pub(crate) fn gather_all<R: DeserializeOwned + 'static>(job: &Job) -> Result<Vec<R>, TaskError> {
+    let mut all = Ok(Vec::new());
+    while let Some(finished) = job.pop() {
+        results(finished, |result| gather_into(&mut all, result));
+    }
+    all
+}
+
+/// Adds one result, unless there is an error already.
+pub(crate) fn gather_into<R>(all: &mut Result<Vec<R>, TaskError>, result: Result<R, TaskError>) {
+    match (&mut *all, result) {
+        (Ok(values), Ok(value)) => values.push(value),
+        (Ok(_), Err(error)) => *all = Err(error),
+        (Err(_), _) => {}
+    }
+}
+
+impl<T> AsyncResult<T> {
+    pub(crate) fn new(core: Arc<PoolCore>, job: Arc<Job>, slot: Arc<Slot<T>>) -> Self {
+        Self { core, job, slot }
+    }
+
+    /// Waits for the result and takes it.
+    ///
+    /// # Blocking
+    ///
+    /// Waits until the task is done, its worker has died, or the pool is terminated.
+    ///
+    /// # Errors
+    ///
+    /// What became of the task instead. A map gives the first error in the order of its input, after all
+    /// of its tasks are done.
+    pub fn get(self) -> Result<T, TaskError> {
+        self.wait_until(Deadline::NEVER);
+        self.slot.settle(&self.job);
+        self.slot.take()
+    }
+
+    /// Waits for the result for some time, and takes it if it is there.
+    ///
+    /// # Errors
+    ///
+    /// [`TaskError::TimedOut`] if it is not; it can be asked for again. [`TaskError::Taken`] if it was taken before.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::Pool;
+    /// use std::time::Duration;
+    ///
+    /// fn nap(ms: u64) -> u64 {
+    ///     std::thread::sleep(Duration::from_millis(ms));
+    ///     ms
+    /// }
+    ///
+    /// let pool = Pool::new(1)?;
+    /// let mut later = pool.apply_async(nap, (50,))?;
+    /// assert!(later.get_timeout(Duration::ZERO).unwrap_err().is_timeout());
+    /// assert_eq!(later.get()?, 50);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn get_timeout(&mut self, timeout: Duration) -> Result<T, TaskError> {
+        if !self.wait_until(Deadline::after(timeout)) {
+            return Err(TaskError::TimedOut);
+        }
+        self.slot.settle(&self.job);
+        self.slot.take()
+    }
+
+    /// Waits until the task is done, one way or another.
+    pub fn wait(&self) {
+        self.wait_until(Deadline::NEVER);
+    }
+
+    /// Waits until the task is done, for some time; says whether it is.
+    #[must_use]
+    pub fn wait_timeout(&self, timeout: Duration) -> bool {
+        self.wait_until(Deadline::after(timeout))
+    }
+
+    /// Says whether the task is done, one way or another.
+    #[must_use]
+    #[doc(alias = "ready")]
+    pub fn is_ready(&self) -> bool {
+        if !self.job.is_done() {
+            self.core.look();
+        }
+        self.job.is_done()
+    }
+
+    fn wait_until(&self, deadline: Deadline) -> bool {
+        self.job.is_done() || self.core.wait(&self.job, deadline, |_| self.job.is_done())
+    }
+
+    /// Says whether the task is done and has a result that was not taken yet; `None` while it is not done.
+    #[must_use]
+    #[doc(alias = "successful")]
+    pub fn is_successful(&self) -> Option<bool> {
+        self.is_ready().then(|| {
+            self.slot.settle(&self.job);
+            matches!(*self.slot.value.lock(), Value::Decoded(Ok(_)))
+        })
+    }
+}
+
+impl<T> fmt::Debug for AsyncResult<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsyncResult").field("done", &self.job.is_done()).finish_non_exhaustive()
+    }
+}
