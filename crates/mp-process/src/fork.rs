@@ -1,6 +1,6 @@
 //! Starting a child as a copy of this process.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError};
 
@@ -23,7 +23,12 @@ pub(crate) struct Copied {
 pub(crate) fn check_threads() -> Result<(), Error> {
     let count = std::fs::read_dir("/proc/self/task").map(Iterator::count).map_err(|error| {
         let what = "`fork` needs to count the threads of this process, and cannot";
-        Error::with_source(ErrorKind::Threads, what, error)
+        match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
+                Error::with_source(ErrorKind::Threads, what, error)
+            }
+            _ => Error::from_io(what, error),
+        }
     })?;
     if count == 1 {
         return Ok(());
@@ -48,8 +53,8 @@ pub(crate) fn fork(
     let (ours, theirs) = (Fd::from(ours), Fd::from(theirs));
     // Held across the fork, so that in the copy no thread that is not there holds them. And flushed: what is in the
     // buffers would be written twice.
-    let mut out = std::io::stdout().lock();
-    let err = std::io::stderr().lock();
+    let mut out = io::stdout().lock();
+    let err = io::stderr().lock();
     let _ = out.flush();
     sys::flush_c_streams();
     match sys::fork().map_err(failed)? {
@@ -84,7 +89,7 @@ fn run(identity: Identity, life: Fd, function: Box<dyn FnOnce() -> Outcome + '_>
     let code = outcome.exit_code();
     outcome::send(&life, outcome);
     exit::finish();
-    let _ = std::io::stdout().flush();
+    let _ = io::stdout().flush();
     sys::flush_c_streams();
     // Not `exit`: the functions that the parent registered for its own end are the parent's.
     sys::exit_now(code)

@@ -284,19 +284,31 @@ pub(crate) fn open_streams() {
     for number in 0..3 {
         // SAFETY: takes no pointers.
         if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
-            // SAFETY: a constant path. The lowest free number is this one.
-            unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
+            // The lowest free number is this one.
+            open_nothing();
         }
     }
 }
 
 /// Makes all three standard streams be `/dev/null`.
 pub(crate) fn silence_streams() {
+    let nothing = open_nothing();
     for number in 0..3 {
-        // SAFETY: takes no pointers; a closed number is an error without effect.
-        unsafe { libc::close(number) };
+        // SAFETY: the standard streams, which no value owns.
+        unsafe { libc::dup2(nothing, number) };
     }
-    open_streams();
+    close_raw(nothing);
+}
+
+/// Opens `/dev/null`, or where there is none, an empty file in memory.
+fn open_nothing() -> RawFd {
+    // SAFETY: a constant path.
+    let fd = unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
+    if fd >= 0 {
+        return fd;
+    }
+    // SAFETY: a constant name.
+    unsafe { libc::memfd_create(c"nothing".as_ptr(), 0) }
 }
 
 /// What the process does on a signal, as far as this crate sets it.

@@ -35,6 +35,9 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let filters: Vec<&String> = args.iter().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    if args.iter().any(|arg| arg == "--ignored") {
+        return ExitCode::SUCCESS;
+    }
     let list = args.iter().any(|arg| arg == "--list");
     let exact = args.iter().any(|arg| arg == "--exact");
 

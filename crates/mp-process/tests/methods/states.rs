@@ -90,7 +90,9 @@ fn daemon_is_inherited_unless_said(method: StartMethod) {
     };
     assert_eq!(run(true), (true, true, false));
     assert_eq!(run(false), (false, false, false));
-    assert!(!process(method, || (), ()).start().unwrap().is_daemon());
+    let child = process(method, || (), ()).start().unwrap();
+    assert!(!child.is_daemon());
+    child.join().unwrap();
 }
 
 // PR-14
