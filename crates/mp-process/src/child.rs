@@ -86,6 +86,19 @@ impl<R> Child<R> {
     }
 
     /// Waits for the process to end, for `timeout` at most; `None` if it still runs then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_process::Process;
+    /// use std::time::Duration;
+    ///
+    /// let child = Process::new(std::thread::sleep, (Duration::from_secs(3600),)).start()?;
+    /// assert_eq!(child.wait_timeout(Duration::from_millis(1)), None);
+    /// child.interrupt()?;
+    /// assert_eq!(child.wait_timeout(Duration::MAX).and_then(|status| status.exit_code()), Some(-2));
+    /// # Ok::<(), mp_process::Error>(())
+    /// ```
     pub fn wait_timeout(&self, timeout: Duration) -> Option<ExitStatus> {
         self.record.wait(Deadline::after(timeout))
     }
@@ -124,6 +137,20 @@ impl<R> Child<R> {
     /// A descriptor (a pidfd) that can be read, as `poll` and `epoll` say, once the process has ended.
     ///
     /// [`exit_status`](Self::exit_status) may need a moment more.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_process::Process;
+    /// use mp_wire::{Deadline, poll};
+    ///
+    /// let children = [1, 2].map(|n: u8| Process::new(|n: u8| n, (n,)).start());
+    /// let [one, two] = children;
+    /// let (one, two) = (one?, two?);
+    /// let ended = poll::readable(&[one.sentinel(), two.sentinel()], Deadline::NEVER)?;
+    /// assert!(ended.contains(&true));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn sentinel(&self) -> BorrowedFd<'_> {
         self.record.sentinel()

@@ -1,5 +1,6 @@
 //! A process that has not been started.
 
+use std::any::type_name;
 use std::fmt;
 
 use mp_wire::Message;
@@ -71,7 +72,11 @@ where
     A: Serialize + DeserializeOwned,
 {
     fn entry(&self) -> Result<u64, Error> {
-        Code::<Entry>::new(enter::<T, A>).map(Code::offset)
+        Code::<Entry>::new(enter::<T, A>).map(Code::offset).map_err(|error| {
+            let target = type_name::<T>();
+            let what = format!("`{target}` is part of a shared library, not of the program itself");
+            Error::new(error.kind(), what)
+        })
     }
 
     fn encode(&self) -> Result<Message, mp_wire::Error> {
@@ -158,6 +163,16 @@ impl<R> Process<R> {
     /// Gives the process a name, for people: in errors, for itself, and its first 15 bytes in `ps`.
     ///
     /// Without this it is `Process-1`, `Process-2`, and for their children `Process-1:1`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_process::Process;
+    ///
+    /// let child = Process::new(|| (), ()).name("indexer").start()?;
+    /// assert_eq!(child.name(), "indexer");
+    /// # Ok::<(), mp_process::Error>(())
+    /// ```
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.plan.name = Some(name.into());
         self
@@ -170,6 +185,17 @@ impl<R> Process<R> {
     /// # Python
     ///
     /// A daemon may have children here.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_process::{Process, current_process};
+    ///
+    /// let child = Process::new(|| current_process().is_daemon(), ()).daemon(true).start()?;
+    /// assert!(child.is_daemon());
+    /// assert!(child.join()?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn daemon(mut self, daemon: bool) -> Self {
         self.plan.daemon = Some(daemon);
         self

@@ -78,7 +78,7 @@ targets!(A B C D E G H I J K L M);
 
 /// Makes a target from its type. It does not compile for one that captures.
 ///
-/// For a function whose own type parameter is the target, and whose [`Code`](super::Code) travels in its place.
+/// For a function whose own type parameter is the target, and whose [`Code`](crate::code::Code) travels in its place.
 ///
 /// # Safety
 ///
