@@ -83,7 +83,7 @@ struct Worker<L> {
 impl<L> Worker<L> {
     fn depth(&self) -> u64 {
         let ahead = u64::try_from(AHEAD.as_nanos()).unwrap_or(u64::MAX);
-        if self.pace == 0 { DEPTH.0 } else { (ahead / self.pace).clamp(DEPTH.0, DEPTH.1) }
+        ahead.checked_div(self.pace).map_or(DEPTH.0, |units| units.clamp(DEPTH.0, DEPTH.1))
     }
 
     fn has_room(&self) -> bool {

@@ -2,8 +2,8 @@
 #![expect(unsafe_code, reason = "calls a function that travelled as its place in the program")]
 
 use std::fmt::Display;
-use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use mp_process::code::Code;
@@ -157,8 +157,8 @@ fn rebuild<F: Copy>() -> F {
             "a closure that captures, or a function pointer, cannot be a task: pass what it needs as arguments, and name the function itself"
         )
     };
-    // SAFETY: a value without bytes has nothing to initialise. It is `Copy`, and whoever named the entry had one.
-    unsafe { MaybeUninit::<F>::uninit().assume_init() }
+    // SAFETY: a value without bytes can be read from any aligned place. It is `Copy`, and whoever named the entry had one.
+    unsafe { NonNull::<F>::dangling().read() }
 }
 
 /// The text of an error and of its causes.

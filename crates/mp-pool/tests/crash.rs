@@ -1,4 +1,5 @@
 //! Workers that die, and pools that end with work outstanding.
+#![allow(clippy::unwrap_used, reason = "what fails in a test is to panic")]
 
 mod common;
 

@@ -1,5 +1,6 @@
 //! Nothing is left behind: descriptors, mappings, threads and children are counted before and after. It is alone in its
 //! process, so that nobody else's are counted.
+#![allow(clippy::unwrap_used, reason = "what fails in a test is to panic")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Pools through their public interface. Ids such as PL-01 are those of the list of behaviours that users rely on.
+#![allow(clippy::unwrap_used, reason = "what fails in a test is to panic")]
 
 mod common;
 
@@ -380,7 +381,7 @@ fn an_iterator_goes_on_after_close() {
 fn iterators_know_their_length() {
     guarded(|| {
         let pool = Pool::new(2).unwrap();
-        let mut results = pool.chunk_size(3).imap(square, 0_u64..10_u64.min(10));
+        let mut results = pool.chunk_size(3).imap(square, 0..10);
         assert_eq!(results.size_hint(), (10, Some(10)));
         results.next();
         assert_eq!(results.size_hint(), (9, Some(9)));

@@ -326,3 +326,82 @@ impl<'de> Deserialize<'de> for Channel {
         Ok(Self(registry::insert(Inner { ring, sender, receiver })))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+
+    fn fd() -> Fd {
+        Fd::from(OwnedFd::from(File::open("/dev/null").unwrap()))
+    }
+
+    fn get(channel: &Channel) -> (Vec<u8>, usize) {
+        let mut message = Message::default();
+        channel.get(&mut message, Deadline::NOW).unwrap();
+        (message.bytes, message.fds.len())
+    }
+
+    #[test]
+    fn packets_of_producers_that_were_killed_are_discarded() {
+        let channel = Channel::new().unwrap();
+        for sequence in 0..3 {
+            // Killed between step 2 and step 3, twice.
+            for nonce in 1..3 {
+                let tag = Tag { sequence, nonce };
+                peek::send(&channel.0.sender, tag, &[fd(), fd()], Deadline::NOW).unwrap();
+            }
+            let fds = if sequence == 1 { vec![] } else { vec![fd()] };
+            channel.put(&[&[sequence as u8]], &fds, Deadline::NOW).unwrap();
+        }
+        assert_eq!(
+            [get(&channel), get(&channel), get(&channel)],
+            [(vec![0], 1), (vec![1], 0), (vec![2], 1)]
+        );
+    }
+
+    #[test]
+    fn packets_of_consumers_that_were_killed_are_discarded() {
+        let channel = Channel::new().unwrap();
+        for number in 0..3 {
+            channel.put(&[&[number]], &[fd()], Deadline::NOW).unwrap();
+        }
+        // Killed between step 5 and step 6: nothing has changed.
+        let mut bytes = Vec::new();
+        let killed = channel.0.ring.get_with(&mut bytes, Deadline::NOW, |item| {
+            assert!(matches!(channel.look_beside(item, true), Ok(Beside::Fds(_))));
+            Err::<(), _>(())
+        });
+        assert!(killed.is_err());
+        assert_eq!(get(&channel), (vec![0], 1));
+        // Killed between step 6 and step 7: the item is gone, its packet is there.
+        let look = |item| channel.look_beside(item, true);
+        channel.0.ring.get_with(&mut bytes, Deadline::NOW, look).unwrap();
+        assert_eq!(get(&channel), (vec![2], 1));
+    }
+
+    #[test]
+    fn descriptors_that_are_not_there_are_an_error_of_one_item() {
+        let channel = Channel::new().unwrap();
+        for number in 0..3 {
+            channel.put(&[&[number]], &[fd()], Deadline::NOW).unwrap();
+        }
+        // Only somebody hostile does that.
+        peek::discard(&channel.0.receiver).unwrap();
+        let mut message = Message::default();
+        match channel.get(&mut message, Deadline::NOW) {
+            Err(GetError::Failed(error)) => assert_eq!(error.kind(), ErrorKind::DescriptorsLost),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!([get(&channel), get(&channel)], [(vec![1], 1), (vec![2], 1)]);
+    }
+
+    #[test]
+    fn foreign_memory_is_not_a_channel() {
+        let segment = mp_shared::segment::Segment::create(1, 64).unwrap();
+        let message = mp_wire::encode(&(&segment, fd(), fd())).unwrap();
+        assert!(message.decode::<Channel>().is_err());
+    }
+}
