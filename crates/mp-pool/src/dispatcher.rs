@@ -33,6 +33,13 @@ const DEPTH: (u64, u64) = (2, 64);
 /// The most bytes that are sent ahead to a worker, beyond its second unit.
 const AHEAD_BYTES: usize = 1 << 20;
 
+/// What it takes to wake a worker that sleeps, about; and how long one looks for work before it does.
+const WAKING: Duration = Duration::from_micros(50);
+const AWAKE: Duration = Duration::from_micros(30);
+
+/// What a unit is thought to take before one has been seen: long enough to be worth waking somebody for.
+const UNKNOWN: Duration = Duration::from_millis(1);
+
 /// A worker that has not replied for so long is taken for slow, whatever it did before.
 pub(crate) const SLOW: Duration = Duration::from_millis(1);
 
@@ -94,6 +101,17 @@ impl<L> Worker<L> {
             && (count < DEPTH.0 || self.bytes < AHEAD_BYTES)
     }
 
+    /// In how many nanoseconds it would begin another unit, about.
+    ///
+    /// A worker that has just been at work looks for more before it sleeps. Short units are better queued there than given to one
+    /// that has to be woken.
+    fn start_in(&self, now: Instant) -> u128 {
+        let queued = self.in_flight.len() as u128;
+        let pace = if self.pace == 0 { UNKNOWN.as_nanos() } else { self.pace.into() };
+        let asleep = queued == 0 && now.duration_since(self.since) > AWAKE;
+        queued * pace + if asleep { WAKING.as_nanos() } else { 0 }
+    }
+
     /// What it has queued looks long enough to be worth giving to another.
     fn is_behind(&self, now: Instant) -> bool {
         let queued = self.in_flight.len() as u64;
@@ -141,6 +159,7 @@ pub(crate) struct Dispatcher<L> {
     max_tasks: Option<u64>,
     /// Why the pool takes and does nothing any more.
     ended: Option<TaskError>,
+    started: Instant,
     /// What is to run when the lock is released.
     callbacks: VecDeque<(Arc<Job>, Callback)>,
 }
@@ -157,6 +176,7 @@ impl<L: Link> Dispatcher<L> {
             readied: 0,
             max_tasks,
             ended: None,
+            started: Instant::now(),
             callbacks: VecDeque::new(),
         }
     }
@@ -255,13 +275,14 @@ impl<L: Link> Dispatcher<L> {
         }
     }
 
-    /// The worker with the least to do, a ready one and then the one that was active last where they tie.
+    /// The worker that would begin a unit first, a ready one and then the one that was active last where they tie.
     fn roomiest(&self) -> Option<usize> {
+        let now = if self.workers.len() > 1 { Instant::now() } else { self.started };
         let with_room = self.workers.iter().enumerate().filter_map(|(slot, worker)| {
             worker.as_ref().filter(|worker| worker.has_room()).map(|worker| (slot, worker))
         });
         let least = with_room.min_by_key(|(_, worker)| {
-            (worker.in_flight.len(), !worker.ready, std::cmp::Reverse(worker.since))
+            (worker.start_in(now), !worker.ready, std::cmp::Reverse(worker.since))
         });
         least.map(|(slot, _)| slot)
     }
