@@ -8,7 +8,6 @@ mod half;
 mod iter;
 mod link;
 mod pipe;
-mod spin;
 mod wait;
 
 pub use connection::Connection;

@@ -7,11 +7,10 @@ use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use mp_wire::{Deadline, Fd, Limits, Message, poll, socket};
+use mp_wire::{Deadline, Fd, Limits, Message, Spin, poll, socket};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::spin::Spin;
 use crate::{RecvError, SendError};
 
 /// Whether looking before sleeping has been paying off in this process.

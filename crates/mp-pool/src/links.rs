@@ -6,9 +6,8 @@ use mp_process::Child;
 use mp_queue::channel::Channel;
 use mp_queue::{GetError, PutError};
 use mp_shared::segment::{Segment, View};
-use mp_shared::spin::Spin;
 use mp_shared::word::{CommitWord, Snapshot};
-use mp_wire::{Deadline, Message};
+use mp_wire::{Deadline, Message, Spin};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::core::Bell;

@@ -17,8 +17,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Error;
 use crate::object::{Object, Shape, Tag};
-use crate::spin::Spin;
 use crate::sys::{self, Waited, WakeOp};
+use mp_wire::Spin;
 
 const SET: u32 = 1;
 const ASLEEP: u32 = 2;

@@ -20,7 +20,6 @@ mod raw;
 pub mod ring;
 pub mod robust;
 pub mod segment;
-pub mod spin;
 mod sys;
 #[cfg(test)]
 mod testing;

@@ -20,8 +20,8 @@ use self::layout::{
 };
 use crate::robust::{LockError, RawLock};
 use crate::segment::{HEADER_LEN, Segment, View};
-use crate::spin::Spin;
 use crate::{Error, ErrorKind};
+use mp_wire::Spin;
 
 const KIND: u32 = u32::from_le_bytes(*b"ring");
 
@@ -229,6 +229,19 @@ impl Ring {
     /// # Errors
     ///
     /// See [`PutError`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_shared::ring::{PutError, Ring};
+    /// use mp_wire::Deadline;
+    ///
+    /// let ring = Ring::new()?;
+    /// let refused = ring.put_with(0, &[b"with a file"], Deadline::NEVER, |_| Err::<(), _>("no socket"));
+    /// assert!(matches!(refused, Err(PutError::Hook("no socket"))));
+    /// assert!(ring.is_empty()?);
+    /// # Ok::<(), mp_shared::Error>(())
+    /// ```
     pub fn put_with<X, E>(
         &self,
         tag: u64,
@@ -244,6 +257,19 @@ impl Ring {
     /// # Errors
     ///
     /// Not all were put: how many, and why not the next one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_shared::ring::Ring;
+    /// use mp_wire::Deadline;
+    ///
+    /// let ring = Ring::bounded(2)?;
+    /// ring.put_many(&[(1, b"one"), (2, b"two")], Deadline::NOW)?;
+    /// let error = ring.put_many(&[(3, b"three")], Deadline::NOW).unwrap_err();
+    /// assert_eq!((error.put, ring.len()?), (0, 2));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn put_many(
         &self,
         records: &[(u64, &[u8])],

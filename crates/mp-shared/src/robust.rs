@@ -11,8 +11,8 @@ use mp_wire::Deadline;
 
 pub use self::linked::LinkedLock;
 use self::thread::Thread;
-use crate::spin::Spin;
 use crate::sys::{self, Waited, WakeOp};
+use mp_wire::Spin;
 
 pub(crate) const OWNER: u32 = 0x3fff_ffff;
 pub(crate) const OWNER_DIED: u32 = 1 << 30;

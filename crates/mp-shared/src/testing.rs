@@ -7,7 +7,7 @@ use std::time::Duration;
 use std::{io, panic, process};
 
 use crate::Event;
-use crate::spin::Spin;
+use mp_wire::Spin;
 
 /// A forked copy of the test, which runs one closure and exits.
 pub(crate) struct Child(libc::pid_t);

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use mp_wire::Deadline;
 
-use crate::spin::Spin;
 use crate::sys::{self, Waited, WakeOp};
+use mp_wire::Spin;
 
 const ASLEEP: u32 = 1;
 const CLOSED: u32 = 2;
@@ -27,8 +27,8 @@ const ONE: u32 = 4;
 /// # Examples
 ///
 /// ```
-/// use mp_shared::{segment::Segment, spin::Spin, word::CommitWord};
-/// use mp_wire::Deadline;
+/// use mp_shared::{segment::Segment, word::CommitWord};
+/// use mp_wire::{Deadline, Spin};
 ///
 /// let segment = Segment::create(1, 64)?;
 /// let doorbell = segment.bind::<CommitWord>(0)?;

@@ -13,6 +13,7 @@ mod message;
 pub mod peek;
 pub mod poll;
 pub mod socket;
+mod spin;
 mod sys;
 
 pub use codec::{decode, encode, encode_into};
@@ -21,3 +22,4 @@ pub use error::{Error, ErrorKind};
 pub use fd::Fd;
 pub use message::Message;
 pub use socket::Limits;
+pub use spin::Spin;
