@@ -120,7 +120,8 @@ impl Builder {
         self
     }
 
-    /// Lets the ring take at most so many addresses: twice the largest record that fits, rounded down to a power of two.
+    /// Lets the ring take at most so many addresses, rounded down to a power of two: four times the largest
+    /// record that fits, and a little.
     pub fn reserve(mut self, bytes: usize) -> Self {
         self.reserve = bytes.clamp(LEAST_RESERVE, RESERVE);
         self
@@ -184,12 +185,13 @@ impl Ring {
     fn open(segment: Segment) -> Result<Self, Error> {
         let header = segment.bind::<Header>(HEADER_AT)?;
         let last_arena = header.last_arena.load(Ordering::Relaxed);
-        let end = 1_usize.checked_shl(last_arena + 1).and_then(|count| count.checked_mul(ARENA));
-        if last_arena >= 32 || end != Some(segment.len() + HEADER_LEN) {
+        let end = (segment.len() + HEADER_LEN) as u64;
+        if !(1..32).contains(&last_arena) || 2 * arena_size(last_arena) != end {
             return Err(layout::damaged());
         }
-        // An item fits into the last arena together with its head and a jump.
-        let largest = arena_size(last_arena) - 2 * UNIT as u64;
+        // An item fits into the last arena but one, together with its head and a jump. So the largest finds place in an
+        // empty ring always: if what is left of one of the two is too small, at the beginning of the other.
+        let largest = arena_size(last_arena - 1) - 2 * UNIT as u64;
         Ok(Self {
             capacity: header.capacity.load(Ordering::Relaxed),
             record_limit: header.record_limit.load(Ordering::Relaxed).min(largest),

@@ -54,8 +54,10 @@ fn segment() -> Segment {
     Segment::create(1, 512).unwrap()
 }
 
+/// No deadline: a waiter that is forgotten would take the free lock when the time is up, and look as if all were well. A child
+/// that hangs is killed, and its test fails.
 fn soon() -> Deadline {
-    Deadline::after(Duration::from_secs(30))
+    Deadline::NEVER
 }
 
 /// Waits until somebody says that he is about to sleep on the lock.
@@ -145,6 +147,25 @@ fn killed_waiters_lose_nothing<L: Lock>() {
     }
 }
 
+/// Who takes a lock that others wait for, or releases it, leaves the flag for the next one.
+fn waiters_stay_marked<L: Lock>() {
+    let segment = segment();
+    let lock = L::at(&segment);
+    let _ = lock.lock(soon());
+    let waiter = fork(|| lock.lock(soon()).is_ok() && lock.unlock().is_ok());
+    await_waiters(&lock);
+    waiter.kill();
+    lock.unlock().unwrap();
+    assert_eq!(lock.word(), WAITERS);
+    assert_eq!(lock.lock(soon()), Ok(Acquired::Clean));
+    assert_eq!(lock.word() & WAITERS, WAITERS);
+    lock.unlock().unwrap();
+    // Nobody was there to be woken: that was a leftover.
+    let _ = lock.lock(soon());
+    lock.unlock().unwrap();
+    assert_eq!(lock.word(), 0);
+}
+
 fn timeout_is_never_early<L: Lock>() {
     let segment = segment();
     let lock = L::at(&segment);
@@ -213,6 +234,7 @@ for_both! {
     excludes
     hands_over_when_the_owner_is_killed
     killed_waiters_lose_nothing
+    waiters_stay_marked
     timeout_is_never_early
     twice_is_an_error
     a_forked_copy_holds_nothing

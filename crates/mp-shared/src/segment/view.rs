@@ -145,6 +145,18 @@ impl Drop for Inner {
 }
 
 /// A `T` in shared memory, with a handle that keeps it mapped.
+///
+/// # Examples
+///
+/// ```
+/// use mp_shared::segment::{Segment, View};
+/// use std::sync::atomic::{AtomicU64, Ordering};
+///
+/// let count: View<AtomicU64> = Segment::create(1, 8)?.bind(0)?;
+/// count.fetch_add(1, Ordering::Relaxed);
+/// assert_eq!(View::segment(&count).atomic_u64(0)?.load(Ordering::Relaxed), 1);
+/// # Ok::<(), mp_shared::Error>(())
+/// ```
 pub struct View<T: Shared> {
     place: NonNull<T>,
     segment: Segment,
