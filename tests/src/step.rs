@@ -48,6 +48,8 @@ pub enum End {
     Completed,
     /// It fell asleep, and nobody woke it, before the boundary: there is no later one.
     Stuck,
+    /// It slept on although somebody should have woken it.
+    NotWoken,
     /// It panicked or exited inside the operation.
     Failed,
 }
@@ -253,93 +255,113 @@ fn pause() {
     std::thread::sleep(Duration::from_micros(20));
 }
 
-/// Runs `body` in a victim up to the boundary and kills it there.
-///
-/// When the victim falls asleep before the boundary, `on_sleep` is called; it makes somebody wake the victim and
-/// returns true, or returns false if nobody will.
+/// A process that waits, stopped, before an operation that it will run step by step.
+#[derive(Debug)]
+pub struct Victim<'a> {
+    board: &'a Board,
+    role: Role,
+}
+
+/// Runs `body` in a victim up to the boundary and kills it there; see [`Victim::run`].
 pub fn run_victim(
     board: &Board,
     kill: Kill,
     body: impl FnOnce(),
-    mut on_sleep: impl FnMut() -> bool,
+    on_sleep: impl FnMut() -> bool,
 ) -> Stop {
-    tick();
-    // On one core the two take turns without waking a second core for each step: several times faster.
-    let _one = OneCore::pin();
-    board.data().phase.store(BEFORE, SeqCst);
-    let head = robust_head();
-    let mut role = Role::fork(|| {
-        // SAFETY: asks to be traced by the parent; the other arguments are ignored.
-        unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) };
-        // SAFETY: stops this process, which the parent expects.
-        unsafe { libc::raise(libc::SIGSTOP) };
-        board.data().phase.store(INSIDE, SeqCst);
-        let result = panic::catch_unwind(AssertUnwindSafe(body));
-        board.data().phase.store(if result.is_ok() { AFTER } else { FAILED }, SeqCst);
-        loop {
-            pause();
-        }
-    });
-    let mut status = 0;
-    // SAFETY: `status` is writable.
-    while unsafe { libc::waitpid(role.pid, &raw mut status, libc::WUNTRACED) } < 0 {}
-    assert!(libc::WIFSTOPPED(status), "the victim did not stop at its start");
+    Victim::start(board, || (), |()| body()).run(kill, on_sleep)
+}
 
-    let mut regions = Regions::find();
-    let mut held = read_held(role.pid, head);
-    let mut stop = Stop { end: End::Killed, steps: 0, events: 0 };
-    let mut inside = false;
-    loop {
-        match board.data().phase.load(SeqCst) {
-            AFTER => stop.end = End::Completed,
-            FAILED => stop.end = End::Failed,
-            INSIDE if !inside => {
-                inside = true;
-                regions.changed();
+impl<'a> Victim<'a> {
+    /// Forks a victim, which runs `prepare` at full speed and then stops before `body`.
+    ///
+    /// `body` should have run before in this process or in `prepare`, for what happens only once to have happened.
+    pub fn start<T>(board: &'a Board, prepare: impl FnOnce() -> T, body: impl FnOnce(T)) -> Self {
+        tick();
+        board.data().phase.store(BEFORE, SeqCst);
+        let role = Role::fork(|| {
+            let prepared = prepare();
+            // SAFETY: asks to be traced by the parent; the other arguments are ignored.
+            unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) };
+            // SAFETY: stops this process, which the parent expects.
+            unsafe { libc::raise(libc::SIGSTOP) };
+            board.data().phase.store(INSIDE, SeqCst);
+            let result = panic::catch_unwind(AssertUnwindSafe(|| body(prepared)));
+            board.data().phase.store(if result.is_ok() { AFTER } else { FAILED }, SeqCst);
+            loop {
+                pause();
             }
-            _ => {}
-        }
-        let boundary = match kill {
-            Kill::AfterEvents(events) => stop.events >= events,
-            Kill::AfterSteps(steps) => stop.steps >= steps,
-        };
-        if stop.end != End::Killed || (inside && boundary) {
-            break;
-        }
-        let call = is_system_call(role.pid);
-        match single_step(role.pid) {
-            Stepped::Done => {}
-            Stepped::Gone => {
-                stop.end = End::Failed;
-                role.reaped = true;
+        });
+        let mut status = 0;
+        // SAFETY: `status` is writable.
+        while unsafe { libc::waitpid(role.pid, &raw mut status, libc::WUNTRACED) } < 0 {}
+        assert!(libc::WIFSTOPPED(status), "the victim did not stop at its start");
+        Self { board, role }
+    }
+
+    /// Runs the operation up to the boundary and kills the victim there.
+    ///
+    /// When the victim falls asleep before the boundary, `on_sleep` is called; it makes somebody wake the victim and
+    /// returns true, or returns false if nobody will.
+    pub fn run(self, kill: Kill, mut on_sleep: impl FnMut() -> bool) -> Stop {
+        let Self { board, mut role } = self;
+        let head = robust_head();
+        let mut regions = Regions::find();
+        let mut held = read_held(role.pid, head);
+        let mut stop = Stop { end: End::Killed, steps: 0, events: 0 };
+        let mut inside = false;
+        loop {
+            match board.data().phase.load(SeqCst) {
+                AFTER => stop.end = End::Completed,
+                FAILED => stop.end = End::Failed,
+                INSIDE if !inside => {
+                    inside = true;
+                    regions.changed();
+                }
+                _ => {}
+            }
+            let boundary = match kill {
+                Kill::AfterEvents(events) => stop.events >= events,
+                Kill::AfterSteps(steps) => stop.steps >= steps,
+            };
+            if stop.end != End::Killed || (inside && boundary) {
                 break;
             }
-            Stepped::Asleep => {
-                stop.events += 1;
-                if kill == Kill::AfterEvents(stop.events) {
-                    stop.end = End::KilledAsleep;
+            let call = is_system_call(role.pid);
+            match single_step(role.pid) {
+                Stepped::Done => {}
+                Stepped::Gone => {
+                    stop.end = End::Failed;
+                    role.reaped = true;
                     break;
                 }
-                if !on_sleep() {
-                    stop.end = End::Stuck;
-                    break;
-                }
-                if !wait_step(role.pid) {
-                    stop.end = End::Stuck;
-                    break;
+                Stepped::Asleep => {
+                    stop.events += 1;
+                    if kill == Kill::AfterEvents(stop.events) {
+                        stop.end = End::KilledAsleep;
+                        break;
+                    }
+                    if !on_sleep() {
+                        stop.end = End::Stuck;
+                        break;
+                    }
+                    if !wait_step(role.pid) {
+                        stop.end = End::NotWoken;
+                        break;
+                    }
                 }
             }
+            if inside {
+                stop.steps += 1;
+                let now = read_held(role.pid, head);
+                let other = now != held;
+                held = now;
+                stop.events += u64::from(regions.changed() || other || call);
+            }
         }
-        if inside {
-            stop.steps += 1;
-            let now = read_held(role.pid, head);
-            let other = now != held;
-            held = now;
-            stop.events += u64::from(regions.changed() || other || call);
-        }
+        role.kill();
+        stop
     }
-    role.kill();
-    stop
 }
 
 enum Stepped {
@@ -453,32 +475,19 @@ impl Regions {
     }
 }
 
-/// Keeps this process, and what it forks meanwhile, on the core where it is.
-struct OneCore(libc::cpu_set_t);
-
-impl OneCore {
-    fn pin() -> Self {
-        // SAFETY: zero bytes are a valid, empty set.
-        let mut all: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-        // SAFETY: the set is writable and of the size given.
-        unsafe { libc::sched_getaffinity(0, size_of_val(&all), &raw mut all) };
-        // SAFETY: zero bytes are a valid, empty set.
-        let mut one: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-        // SAFETY: reads a number.
-        let core = unsafe { libc::sched_getcpu() };
-        // SAFETY: the number is that of a core, and so within the set.
-        unsafe { libc::CPU_SET(usize::try_from(core).unwrap_or(0), &mut one) };
-        // SAFETY: the set is readable and of the size given. If it is refused, all is slower and nothing else.
-        unsafe { libc::sched_setaffinity(0, size_of_val(&one), &raw const one) };
-        Self(all)
-    }
-}
-
-impl Drop for OneCore {
-    fn drop(&mut self) {
-        // SAFETY: the set is readable and of the size given.
-        unsafe { libc::sched_setaffinity(0, size_of_val(&self.0), &raw const self.0) };
-    }
+/// Keeps this process, and those that it forks, on one core.
+///
+/// There a victim and the one who steps it take turns without waking another core for each step, which is several
+/// times faster, and whoever waits sleeps at once instead of looking thousands of times first.
+pub fn stay_on_one_core() {
+    // SAFETY: zero bytes are a valid, empty set.
+    let mut one: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: reads a number.
+    let core = unsafe { libc::sched_getcpu() };
+    // SAFETY: the number is that of a core, and so within the set.
+    unsafe { libc::CPU_SET(usize::try_from(core).unwrap_or(0), &mut one) };
+    // SAFETY: the set is readable and of the size given. Where it is refused, all is slower and nothing else.
+    unsafe { libc::sched_setaffinity(0, size_of_val(&one), &raw const one) };
 }
 
 /// Starts, once, the timer that interrupts a wait for a victim that sleeps.

@@ -44,7 +44,8 @@ impl Verdict {
     }
 
     fn is_bad(&self) -> bool {
-        self.hang || self.torn || self.lost || self.doubled || self.stop.end == End::Failed
+        let failed = matches!(self.stop.end, End::Failed | End::NotWoken);
+        self.hang || self.torn || self.lost || self.doubled || failed
     }
 }
 
@@ -97,6 +98,7 @@ impl Report {
         self.lost += u64::from(verdict.lost);
         self.doubled += u64::from(verdict.doubled);
         self.failed += u64::from(stop.end == End::Failed);
+        self.hangs += u64::from(stop.end == End::NotWoken);
         self.latency = self.latency.max(verdict.latency);
         self.steps = self.steps.max(stop.steps);
         self.events = self.events.max(stop.events);
@@ -139,7 +141,7 @@ const ENOUGH: u64 = 3;
 
 /// Kills an operation after each of its events, then at each boundary of a stride, until it completes.
 ///
-/// With no stride given, the second pass makes some thirty kills, spread over the operation.
+/// With no stride given, the second pass makes a dozen kills, spread over the operation.
 pub fn sweep(name: &str, stride: Option<u64>, mut trial: impl FnMut(Kill) -> Verdict) -> Report {
     let start = Instant::now();
     let mut report = Report { name: name.to_owned(), ..Report::default() };
@@ -153,7 +155,7 @@ pub fn sweep(name: &str, stride: Option<u64>, mut trial: impl FnMut(Kill) -> Ver
     while run(&mut report, Kill::AfterEvents(at)) {
         at += 1;
     }
-    let stride = stride.unwrap_or(report.steps / 30).max(1);
+    let stride = stride.unwrap_or(report.steps / 12).max(1);
     report.stride = stride;
     let mut at = stride;
     while run(&mut report, Kill::AfterSteps(at)) {

@@ -1,4 +1,5 @@
 //! The guard, the leak check and the kill harness find what they are there to find: a test that cannot fail is none.
+#![allow(clippy::unwrap_used, reason = "what goes wrong here must fail the test")]
 
 use std::process::{Command, Output};
 
@@ -55,7 +56,8 @@ fn a_claim_before_the_copy_is_seen_to_lose() {
 /// The kill harness reports more than zero trials of this kind.
 fn finds(scenario: &str, what: &str) {
     let _guard = mp_tests::guard::minute();
-    let output = Command::new(env!("CARGO_BIN_EXE_stepper")).arg(scenario).output().unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_crash")).arg("step").arg(scenario).output().unwrap();
     let report = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(1), "{report}");
     assert!(report.contains(&format!("{what}=")), "{report}");

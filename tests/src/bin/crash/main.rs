@@ -1,14 +1,24 @@
-//! Kills one operation at instruction boundaries and says what became of the others.
+//! Kills processes at work and says what became of the others.
 //!
-//! `stepper SCENARIO [STRIDE]`; without arguments it lists the scenarios. Exits with 1 if a survivor was not well.
+//! `crash step SCENARIO [STRIDE]` kills one operation at instruction boundaries, `crash soak CHANNEL SECONDS SEED`
+//! kills many processes at random; `crash list` lists the scenarios. Exits with 1 if a survivor was not well.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper program fails loudly")]
 
+mod channel;
+mod lock;
+mod locks;
+mod rings;
+mod soak;
 mod toy;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
-use mp_tests::step::Kill;
+use mp_tests::step::{self, Kill};
 use mp_tests::sweep::{Verdict, sweep};
+
+use self::locks::{Linked, Raw};
+use self::rings::TestRing;
 
 type Trial = fn(Kill) -> Verdict;
 
@@ -16,22 +26,65 @@ const SCENARIOS: &[(&str, Trial)] = &[
     ("toy_lock", toy::toy_lock),
     ("toy_publish", toy::toy_publish),
     ("toy_claim", toy::toy_claim),
+    ("raw_lock_alone", lock::alone::<Raw>),
+    ("raw_unlock_with_waiter", lock::unlock_with_waiter::<Raw>),
+    ("raw_unlock_with_waiters", lock::unlock_with_waiters::<Raw>),
+    ("raw_lock_contended", lock::contended::<Raw>),
+    ("raw_lock_handed_over", lock::handed_over::<Raw>),
+    ("linked_lock_alone", lock::alone::<Linked>),
+    ("linked_unlock_with_waiter", lock::unlock_with_waiter::<Linked>),
+    ("linked_unlock_with_waiters", lock::unlock_with_waiters::<Linked>),
+    ("linked_lock_contended", lock::contended::<Linked>),
+    ("linked_lock_handed_over", lock::handed_over::<Linked>),
+    ("ring_put_alone", channel::put_alone::<TestRing>),
+    ("ring_put_to_sleepers", channel::put_to_sleepers::<TestRing>),
+    ("ring_put_that_grows", channel::put_that_grows::<TestRing>),
+    ("ring_get_of_two", channel::get_of_two::<TestRing>),
+    ("ring_get_that_shrinks", channel::get_that_shrinks::<TestRing>),
+    ("ring_get_as_follower", channel::get_as_follower::<TestRing>),
+    ("ring_get_as_leader", channel::get_as_leader::<TestRing>),
+    ("ring_get_from_full", channel::get_from_full::<TestRing>),
+    ("ring_put_into_full", channel::put_into_full::<TestRing>),
+    ("ring_close_with_sleepers", channel::close_with_sleepers::<TestRing>),
+    ("ring_close_with_producers", channel::close_with_producers::<TestRing>),
 ];
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args().skip(1);
-    let Some(name) = arguments.next() else {
-        for (name, _) in SCENARIOS {
-            println!("{name}");
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        ["list"] => {
+            for (name, _) in SCENARIOS {
+                println!("{name}");
+            }
+            ExitCode::SUCCESS
         }
-        return ExitCode::SUCCESS;
-    };
-    let stride = arguments.next().map(|stride| stride.parse().expect("the stride is a number"));
+        ["step", name] => step(name, None),
+        ["step", name, stride] => step(name, Some(stride.parse().expect("the stride is a number"))),
+        ["soak", channel, seconds, seed] => {
+            let time = Duration::from_secs(seconds.parse().expect("the time is a number"));
+            let seed = seed.parse().expect("the seed is a number");
+            match channel {
+                "ring" => soak::soak::<TestRing, Linked>(None, time, seed),
+                "bounded_ring" => soak::soak::<TestRing, Raw>(Some(8), time, seed),
+                _ => panic!("no channel is called {channel}"),
+            }
+        }
+        _ => {
+            eprintln!("usage: crash list | step SCENARIO [STRIDE] | soak CHANNEL SECONDS SEED");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn step(name: &str, stride: Option<u64>) -> ExitCode {
     let Some((_, trial)) = SCENARIOS.iter().find(|(known, _)| *known == name) else {
         eprintln!("no scenario is called {name}");
         return ExitCode::from(2);
     };
-    let report = sweep(&name, stride, trial);
+    step::stay_on_one_core();
+    locks::wait_once();
+    let report = sweep(name, stride, trial);
     println!("{report}");
     if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -1,0 +1,72 @@
+//! Processes are killed at instruction boundaries inside an operation; the others get on within a second, without any
+//! further traffic, and nothing is torn, lost or doubled.
+//!
+//! A victim is stepped under `ptrace`. By default it is killed after each instruction that changed shared memory or
+//! its list of held locks, after each system call, and while asleep; then at a dozen boundaries spread over the
+//! operation. `MP_KILL_STRIDE=n` makes that every n-th boundary, and `MP_KILL_STRIDE=1` every single one, which takes
+//! seconds per scenario with `--release`, where an operation has some hundred instructions, and hours without.
+#![allow(clippy::unwrap_used, reason = "what goes wrong here must fail the test")]
+
+use std::process::Command;
+use std::time::Duration;
+
+use mp_tests::guard;
+
+/// Makes a test of each scenario, and one that none is forgotten.
+macro_rules! scenarios {
+    ($($name:ident),* $(,)?) => {
+        $(
+            #[test]
+            fn $name() {
+                survive(stringify!($name));
+            }
+        )*
+
+        #[test]
+        fn each_scenario_has_a_test() {
+            let output = Command::new(env!("CARGO_BIN_EXE_crash")).arg("list").output().unwrap();
+            let all = String::from_utf8(output.stdout).unwrap();
+            let all: Vec<&str> = all.lines().filter(|name| !name.starts_with("toy_")).collect();
+            assert_eq!(all, [$(stringify!($name)),*]);
+        }
+    };
+}
+
+scenarios![
+    raw_lock_alone,
+    raw_unlock_with_waiter,
+    raw_unlock_with_waiters,
+    raw_lock_contended,
+    raw_lock_handed_over,
+    linked_lock_alone,
+    linked_unlock_with_waiter,
+    linked_unlock_with_waiters,
+    linked_lock_contended,
+    linked_lock_handed_over,
+    ring_put_alone,
+    ring_put_to_sleepers,
+    ring_put_that_grows,
+    ring_get_of_two,
+    ring_get_that_shrinks,
+    ring_get_as_follower,
+    ring_get_as_leader,
+    ring_get_from_full,
+    ring_put_into_full,
+    ring_close_with_sleepers,
+    ring_close_with_producers,
+];
+
+fn survive(scenario: &str) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_crash"));
+    command.args(["step", scenario]);
+    let mut limit = Duration::from_secs(120);
+    if let Ok(stride) = std::env::var("MP_KILL_STRIDE") {
+        command.arg(stride);
+        limit *= 60;
+    }
+    let _guard = guard::limit(limit);
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    println!("{said}");
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+}

@@ -1,0 +1,83 @@
+//! The kill harness turns red for each of the mistakes that `mp-shared` can be built with: a test that cannot fail is
+//! none.
+//!
+//! It builds the helper program once per mistake, which takes a minute or two, and so runs on demand:
+//!
+//! ```text
+//! cargo test -p mp-tests --test seeded_bugs -- --ignored --nocapture --test-threads 1
+//! ```
+#![allow(clippy::unwrap_used, reason = "what goes wrong here must fail the test")]
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use mp_tests::guard;
+
+/// Builds the helper program with a mistake, and expects that one of the scenarios finds it.
+fn finds(bug: &str, scenarios: &[&str]) {
+    let _guard = guard::limit(Duration::from_secs(600));
+    let program = build(bug);
+    let mut account = String::new();
+    let mut found = false;
+    for scenario in scenarios {
+        let output = Command::new("timeout")
+            .args(["--signal=KILL", "100"])
+            .arg(&program)
+            .args(["step", scenario])
+            .output()
+            .unwrap();
+        account.push_str(&String::from_utf8_lossy(&output.stdout));
+        account.push_str(&String::from_utf8_lossy(&output.stderr));
+        // Exit code 1 is the verdict; any other would be a fault of the harness.
+        found |= output.status.code() == Some(1);
+    }
+    println!("== {bug}\n{account}");
+    assert!(found, "{bug} is not found:\n{account}");
+}
+
+fn build(bug: &str) -> PathBuf {
+    // One directory for all: crates that the flag does not concern are still built again, but only the last is kept.
+    let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("seeded").join(bug);
+    let status = Command::new(env!("CARGO"))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["build", "--quiet", "-p", "mp-tests", "--no-default-features", "--bin", "crash"])
+        .arg("--target-dir")
+        .arg(&target)
+        .env("CARGO_ENCODED_RUSTFLAGS", format!("--cfg\u{1f}mp_bug=\"{bug}\""))
+        .env_remove("CARGO_BUILD_TARGET")
+        .status()
+        .unwrap();
+    assert!(status.success(), "the helper program with {bug} does not build");
+    target.join("debug/crash")
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn waiters_not_sticky() {
+    finds("waiters_not_sticky", &["raw_unlock_with_waiters", "raw_lock_contended"]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn no_pending() {
+    finds("no_pending", &["raw_lock_alone"]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn private_futex() {
+    finds("private_futex", &["raw_unlock_with_waiter"]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn publish_before_payload() {
+    finds("publish_before_payload", &["ring_put_alone", "ring_put_to_sleepers"]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn wake_split() {
+    finds("wake_split", &["ring_put_to_sleepers"]);
+}
