@@ -12,6 +12,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mp_shared::fork;
 use mp_wire::Deadline;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
@@ -70,6 +71,8 @@ pub(crate) struct Core<L, B> {
     state: Mutex<State<L>>,
     pub(crate) bell: B,
     helper: Condvar,
+    /// The process that it belongs to. A forked copy has none of its threads, and one of them may have had the lock.
+    generation: u64,
 }
 
 impl<L: Link, B: Bell> Core<L, B> {
@@ -84,7 +87,13 @@ impl<L: Link, B: Bell> Core<L, B> {
             helper_sleeps: false,
             stop: false,
         };
-        Self { state: Mutex::new(state), bell, helper: Condvar::new() }
+        let generation = fork::generation();
+        Self { state: Mutex::new(state), bell, helper: Condvar::new(), generation }
+    }
+
+    /// Says whether this process is the one that made the pool, not a forked copy of it, where nothing works.
+    pub(crate) fn is_ours(&self) -> bool {
+        fork::generation() == self.generation
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State<L>> {

@@ -148,6 +148,10 @@ where
     }
 
     fn next_until(&mut self, deadline: Deadline) -> Option<Result<R, TaskError>> {
+        if !self.core.is_ours() {
+            self.feed.stop();
+            return (std::mem::take(&mut self.ahead) > 0).then_some(Err(TaskError::Foreign));
+        }
         loop {
             if let Some(result) = self.ready.pop_front() {
                 self.ahead -= 1;

@@ -7,7 +7,6 @@ use std::thread::{self, JoinHandle, ThreadId};
 use std::time::Duration;
 
 use mp_process::StartMethod;
-use mp_shared::fork;
 use mp_wire::Deadline;
 use parking_lot::Mutex;
 
@@ -27,8 +26,6 @@ pub(crate) struct Live {
     core: Arc<PoolCore>,
     workers: usize,
     method: StartMethod,
-    /// The process that the pool belongs to; a forked copy has none of its threads.
-    generation: u64,
     /// A byte here makes the supervisor look.
     control: UnixStream,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -76,8 +73,7 @@ impl Live {
         match threads {
             Ok((helper, threads)) => {
                 let threads = Mutex::new(threads);
-                let generation = fork::generation();
-                Ok(Self { core, workers, method, generation, control, threads, helper })
+                Ok(Self { core, workers, method, control, threads, helper })
             }
             Err(error) => {
                 core.lock().dispatcher.end(TaskError::Terminated);
@@ -101,7 +97,7 @@ impl Live {
     }
 
     fn is_ours(&self) -> bool {
-        fork::generation() == self.generation
+        self.core.is_ours()
     }
 
     /// Refuses to work in a process that was forked from the pool's.

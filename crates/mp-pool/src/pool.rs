@@ -174,7 +174,8 @@ impl Pool {
     ///
     /// The callback runs in a thread of the pool, once; the result is ready when it has returned. If it panics, its
     /// panic becomes the result, as [`TaskError::Callback`], and the pool goes on. Callbacks run one at a time: a slow
-    /// one delays others. It may use the pool, except for `join`.
+    /// one delays others, and the handing out of tasks while nobody waits for a result. It may use the pool, except for
+    /// `join`.
     ///
     /// # Errors
     ///

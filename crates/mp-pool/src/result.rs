@@ -146,7 +146,9 @@ impl<T> AsyncResult<T> {
     /// What became of the task instead. A map gives the first error in the order of its input, after all
     /// of its tasks are done.
     pub fn get(self) -> Result<T, TaskError> {
-        self.wait_until(Deadline::NEVER);
+        if !self.wait_until(Deadline::NEVER) {
+            return Err(TaskError::Foreign);
+        }
         self.slot.settle(&self.job);
         self.slot.take()
     }
@@ -176,7 +178,7 @@ impl<T> AsyncResult<T> {
     /// ```
     pub fn get_timeout(&mut self, timeout: Duration) -> Result<T, TaskError> {
         if !self.wait_until(Deadline::after(timeout)) {
-            return Err(TaskError::TimedOut);
+            return Err(if self.core.is_ours() { TaskError::TimedOut } else { TaskError::Foreign });
         }
         self.slot.settle(&self.job);
         self.slot.take()
@@ -197,14 +199,15 @@ impl<T> AsyncResult<T> {
     #[must_use]
     #[doc(alias = "ready")]
     pub fn is_ready(&self) -> bool {
-        if !self.job.is_done() {
+        if self.core.is_ours() && !self.job.is_done() {
             self.core.look();
         }
-        self.job.is_done()
+        self.core.is_ours() && self.job.is_done()
     }
 
     fn wait_until(&self, deadline: Deadline) -> bool {
-        self.job.is_done() || self.core.wait(&self.job, deadline, |_| self.job.is_done())
+        let done = || self.job.is_done();
+        self.core.is_ours() && (done() || self.core.wait(&self.job, deadline, |_| done()))
     }
 
     /// Says whether the task is done and has a result that was not taken yet; `None` while it is not done.

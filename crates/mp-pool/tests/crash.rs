@@ -269,12 +269,18 @@ fn results_given_before_death_count() {
 fn a_forked_copy_has_no_pool() {
     guarded(|| {
         let pool = Pool::new(1).unwrap();
+        let later = pool.apply_async(square, (2,)).unwrap();
+        let mut iter = pool.imap(square, 0..);
         // SAFETY: the child calls what takes no lock that another thread could hold, and ends at once.
         let pid = unsafe { libc::fork() };
         if pid == 0 {
             let foreign = matches!(pool.apply(square, (1,)), Err(TaskError::Foreign));
             let join = pool.join().is_err();
             drop(pool);
+            let foreign = foreign
+                && matches!(later.get(), Err(TaskError::Foreign))
+                && matches!(iter.next(), Some(Err(TaskError::Foreign)))
+                && iter.next().is_none();
             // SAFETY: ends the process and returns nothing.
             unsafe { libc::_exit(i32::from(!(foreign && join))) };
         }
@@ -283,6 +289,7 @@ fn a_forked_copy_has_no_pool() {
         unsafe { libc::waitpid(pid, &mut status, 0) };
         assert_eq!(status, 0);
         assert_eq!(pool.apply(square, (3,)).unwrap(), 9);
+        assert_eq!((later.get().unwrap(), iter.next().unwrap().unwrap()), (4, 0));
     });
 }
 
