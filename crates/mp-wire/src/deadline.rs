@@ -31,9 +31,12 @@ impl Deadline {
     /// A deadline that is past already: the call does what it can without waiting.
     pub const NOW: Self = Self(Some((0, 0)));
 
-    /// The deadline that is `timeout` from now; one too far to count is [`Deadline::NEVER`].
+    /// The deadline that is `timeout` from now; one too far to count is [`Deadline::NEVER`], and none is [`Deadline::NOW`].
     #[must_use]
     pub fn after(timeout: Duration) -> Self {
+        if timeout.is_zero() {
+            return Self::NOW;
+        }
         let (seconds, nanos) = sys::now();
         let nanos = nanos + i64::from(timeout.subsec_nanos());
         let whole = i64::try_from(timeout.as_secs()).ok();
@@ -94,6 +97,6 @@ mod tests {
 
     #[test]
     fn zero_timeout_is_past_at_once() {
-        assert!(Deadline::after(Duration::ZERO).is_past());
+        assert_eq!(Deadline::after(Duration::ZERO), Deadline::NOW);
     }
 }
