@@ -10,4 +10,4 @@ mod queue;
 mod registry;
 
 pub use error::{Error, ErrorKind, GetError, PutError};
-pub use queue::{IntoIter, Iter, Queue};
+pub use queue::{IntoIter, Iter, Queue, Results};

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::iter::FusedIterator;
 use std::marker::PhantomData;
 use std::num::NonZero;
 use std::time::Duration;
@@ -266,7 +267,10 @@ impl<T: DeserializeOwned> Queue<T> {
         })
     }
 
-    /// Takes items until the queue is closed and empty. An error is that of one item.
+    /// Takes items until the queue is closed and empty.
+    ///
+    /// An item that does not decode ends the iteration too, as if it were the end; where that can happen, use
+    /// [`Queue::results`].
     ///
     /// # Examples
     ///
@@ -278,23 +282,47 @@ impl<T: DeserializeOwned> Queue<T> {
     ///     queue.put(&number)?;
     /// }
     /// queue.close();
-    /// assert_eq!(queue.iter().collect::<Result<Vec<i32>, _>>()?, [0, 1, 2]);
+    /// assert_eq!(queue.iter().collect::<Vec<i32>>(), [0, 1, 2]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn iter(&self) -> Iter<'_, T> {
-        Iter { queue: self, over: false }
+        Iter { results: self.results() }
+    }
+
+    /// Takes items until the queue is closed and empty. An error is that of one item, and the iteration goes on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_queue::Queue;
+    ///
+    /// let queue = Queue::new()?;
+    /// queue.put(&'a')?;
+    /// queue.close();
+    /// assert_eq!(queue.results().collect::<Result<String, _>>()?, "a");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn results(&self) -> Results<'_, T> {
+        Results { queue: self, over: false }
     }
 }
 
-/// The items of a [`Queue`], until it is closed and empty.
+/// The items of a [`Queue`], until it is closed and empty; see [`Queue::iter`].
 #[derive(Debug)]
 #[must_use = "items are taken as the iterator is used"]
 pub struct Iter<'q, T> {
+    results: Results<'q, T>,
+}
+
+/// The items of a [`Queue`] and their errors, until it is closed and empty; see [`Queue::results`].
+#[derive(Debug)]
+#[must_use = "items are taken as the iterator is used"]
+pub struct Results<'q, T> {
     queue: &'q Queue<T>,
     over: bool,
 }
 
-/// The items of a [`Queue`], until it is closed and empty, with the handle.
+/// The items of a [`Queue`], until it is closed and empty, with the handle; as [`Queue::iter`].
 #[derive(Debug)]
 #[must_use = "items are taken as the iterator is used"]
 pub struct IntoIter<T> {
@@ -302,41 +330,56 @@ pub struct IntoIter<T> {
     over: bool,
 }
 
-/// The next item; notes when there can be none any more, because of the end or because the memory is damaged.
-fn next<T: DeserializeOwned>(queue: &Queue<T>, over: &mut bool) -> Option<Result<T, Error>> {
-    while !*over {
-        match queue.get() {
-            Ok(item) => return Some(Ok(item)),
-            Err(GetError::Closed) => *over = true,
-            Err(GetError::Failed(error)) => {
-                *over = error.kind() == ErrorKind::Corrupt;
-                return Some(Err(error));
-            }
-            // There is no deadline.
-            Err(GetError::Empty) => {}
-        }
-    }
-    None
-}
-
-impl<T: DeserializeOwned> Iterator for Iter<'_, T> {
+impl<T: DeserializeOwned> Iterator for Results<'_, T> {
     type Item = Result<T, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        next(self.queue, &mut self.over)
+        while !self.over {
+            match self.queue.get() {
+                Ok(item) => return Some(Ok(item)),
+                Err(GetError::Closed) => self.over = true,
+                Err(GetError::Failed(error)) => {
+                    // Of damaged memory there is no next item.
+                    self.over = error.kind() == ErrorKind::Corrupt;
+                    return Some(Err(error));
+                }
+                // There is no deadline.
+                Err(GetError::Empty) => {}
+            }
+        }
+        None
+    }
+}
+
+impl<T: DeserializeOwned> Iterator for Iter<'_, T> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        let item = self.results.next()?.ok();
+        self.results.over |= item.is_none();
+        item
     }
 }
 
 impl<T: DeserializeOwned> Iterator for IntoIter<T> {
-    type Item = Result<T, Error>;
+    type Item = T;
 
-    fn next(&mut self) -> Option<Self::Item> {
-        next(&self.queue, &mut self.over)
+    fn next(&mut self) -> Option<T> {
+        if self.over {
+            return None;
+        }
+        let item = self.queue.iter().next();
+        self.over = item.is_none();
+        item
     }
 }
 
+impl<T: DeserializeOwned> FusedIterator for Results<'_, T> {}
+impl<T: DeserializeOwned> FusedIterator for Iter<'_, T> {}
+impl<T: DeserializeOwned> FusedIterator for IntoIter<T> {}
+
 impl<'q, T: DeserializeOwned> IntoIterator for &'q Queue<T> {
-    type Item = Result<T, Error>;
+    type Item = T;
     type IntoIter = Iter<'q, T>;
 
     fn into_iter(self) -> Iter<'q, T> {
@@ -345,7 +388,7 @@ impl<'q, T: DeserializeOwned> IntoIterator for &'q Queue<T> {
 }
 
 impl<T: DeserializeOwned> IntoIterator for Queue<T> {
-    type Item = Result<T, Error>;
+    type Item = T;
     type IntoIter = IntoIter<T>;
 
     fn into_iter(self) -> IntoIter<T> {

@@ -69,7 +69,7 @@ fn qu_05_items_of_parent_and_child_arrive_in_order() {
         let child = fork(|| (10..20).for_each(|number| queue.put(&number).unwrap_or_default()));
         assert_eq!(wait(child), 0);
         queue.close();
-        let all: Vec<i32> = queue.iter().map(Result::unwrap).collect();
+        let all: Vec<i32> = queue.iter().collect();
         assert_eq!(all, (0..20).collect::<Vec<_>>());
     });
 }

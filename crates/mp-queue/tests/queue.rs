@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use common::guarded;
 use mp_queue::channel::Channel;
-use mp_queue::{Error, ErrorKind, GetError, IntoIter, Iter, PutError, Queue};
+use mp_queue::{Error, ErrorKind, GetError, IntoIter, Iter, PutError, Queue, Results};
 use mp_wire::{Deadline, Fd, Message};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
@@ -45,6 +45,7 @@ fn types_are_send_sync_and_debug() {
     check::<Queue<std::cell::Cell<u8>>>();
     check::<Iter<'_, u8>>();
     check::<IntoIter<u8>>();
+    check::<Results<'_, u8>>();
     check::<Channel>();
     check::<(Error, PutError, GetError)>();
 }
@@ -180,8 +181,23 @@ fn qu_13_an_item_that_fails_concerns_no_other() {
         assert_eq!(queue.get().unwrap(), Picky(2));
         queue.put(&Picky(1)).unwrap();
         queue.close();
-        let all: Vec<_> = queue.iter().map(|item| item.map_err(|error| error.kind())).collect();
+        let all: Vec<_> = queue.results().map(|item| item.map_err(|error| error.kind())).collect();
         assert_eq!(all, [Err(ErrorKind::Decode)]);
+    });
+}
+
+#[test]
+fn iteration_ends_with_the_queue_or_at_what_does_not_decode() {
+    guarded(|| {
+        let queue = Queue::new().unwrap();
+        for number in [2, 1, 3, 1, 4] {
+            queue.put(&Picky(number)).unwrap();
+        }
+        queue.close();
+        assert_eq!(queue.iter().collect::<Vec<_>>(), [Picky(2)]);
+        let rest: Vec<_> = queue.results().map(|item| item.ok()).collect();
+        assert_eq!(rest, [Some(Picky(3)), None, Some(Picky(4))]);
+        assert_eq!(queue.into_iter().count(), 0);
     });
 }
 
@@ -199,9 +215,8 @@ fn order_of_each_producer_with_two_consumers() {
                     })
                 })
                 .collect();
-            let consumers: Vec<_> = (0..2)
-                .map(|_| scope.spawn(|| queue.iter().map(Result::unwrap).collect()))
-                .collect();
+            let consumers: Vec<_> =
+                (0..2).map(|_| scope.spawn(|| queue.iter().collect())).collect();
             for producer in producers {
                 producer.join().unwrap();
             }
