@@ -70,3 +70,9 @@ fn survive(scenario: &str) {
     println!("{said}");
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[test]
+fn a_segment_cannot_be_cut_off() {
+    let status = Command::new(env!("CARGO_BIN_EXE_crash")).arg("seal").status().unwrap();
+    assert!(status.success());
+}

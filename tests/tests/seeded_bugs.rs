@@ -15,7 +15,7 @@ use std::time::Duration;
 use mp_tests::guard;
 
 /// Builds the helper program with a mistake, and expects that one of the scenarios finds it.
-fn finds(bug: &str, scenarios: &[&str]) {
+fn finds(bug: &str, scenarios: &[&[&str]]) {
     let _guard = guard::limit(Duration::from_secs(600));
     let program = build(bug);
     let mut account = String::new();
@@ -24,7 +24,7 @@ fn finds(bug: &str, scenarios: &[&str]) {
         let output = Command::new("timeout")
             .args(["--signal=KILL", "100"])
             .arg(&program)
-            .args(["step", scenario])
+            .args(*scenario)
             .output()
             .unwrap();
         account.push_str(&String::from_utf8_lossy(&output.stdout));
@@ -55,29 +55,41 @@ fn build(bug: &str) -> PathBuf {
 #[test]
 #[ignore = "builds the helper program anew"]
 fn waiters_not_sticky() {
-    finds("waiters_not_sticky", &["raw_unlock_with_waiters", "raw_lock_contended"]);
+    finds(
+        "waiters_not_sticky",
+        &[&["step", "raw_unlock_with_waiters"], &["step", "raw_lock_contended"]],
+    );
 }
 
 #[test]
 #[ignore = "builds the helper program anew"]
 fn no_pending() {
-    finds("no_pending", &["raw_lock_alone"]);
+    finds("no_pending", &[&["step", "raw_lock_alone"]]);
 }
 
 #[test]
 #[ignore = "builds the helper program anew"]
 fn private_futex() {
-    finds("private_futex", &["raw_unlock_with_waiter"]);
+    finds("private_futex", &[&["step", "raw_unlock_with_waiter"]]);
 }
 
 #[test]
 #[ignore = "builds the helper program anew"]
 fn publish_before_payload() {
-    finds("publish_before_payload", &["ring_put_alone", "ring_put_to_sleepers"]);
+    finds(
+        "publish_before_payload",
+        &[&["step", "ring_put_alone"], &["step", "ring_put_to_sleepers"]],
+    );
 }
 
 #[test]
 #[ignore = "builds the helper program anew"]
 fn wake_split() {
-    finds("wake_split", &["ring_put_to_sleepers"]);
+    finds("wake_split", &[&["step", "ring_put_to_sleepers"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn missing_seal() {
+    finds("missing_seal", &[&["seal"]]);
 }

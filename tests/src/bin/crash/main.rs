@@ -61,6 +61,7 @@ fn main() -> ExitCode {
         }
         ["step", name] => step(name, None),
         ["step", name, stride] => step(name, Some(stride.parse().expect("the stride is a number"))),
+        ["seal"] => seal(),
         ["soak", channel, seconds, seed] => {
             let time = Duration::from_secs(seconds.parse().expect("the time is a number"));
             let seed = seed.parse().expect("the seed is a number");
@@ -75,6 +76,17 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Nobody who has a segment can cut it off under the others.
+fn seal() -> ExitCode {
+    use std::os::fd::AsFd as _;
+    let segment = mp_shared::segment::Segment::create(1, 8192).expect("a segment");
+    let file = segment.fd().as_fd().try_clone_to_owned().expect("a descriptor");
+    let file = std::fs::File::from(file);
+    let shrunk = file.set_len(64).is_ok();
+    let grown = file.set_len(1 << 20).is_ok();
+    if shrunk || grown { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 fn step(name: &str, stride: Option<u64>) -> ExitCode {

@@ -99,10 +99,15 @@ pub(crate) fn soak<C: Channel, L: Lockable>(
     // What is made once and stays.
     drop((C::make(bound), L::make()));
     let check = LeakCheck::new();
-    let faults = {
+    let end = Instant::now() + time;
+    let mut faults = Vec::new();
+    let mut round = seed;
+    // Each round has a ledger of its own, as long as that has room.
+    while faults.is_empty() && Instant::now() < end {
         let (channel, lock, ledger) = (C::make(bound), L::make(), Mapped::new());
-        run(&channel, &lock, &ledger, time, seed)
-    };
+        faults = run(&channel, &lock, &ledger, end, round);
+        round += 1;
+    }
     let leaks = check.leaks(Duration::from_secs(5));
     for fault in faults.iter().chain(&leaks) {
         println!("  {fault}");
@@ -121,7 +126,7 @@ fn run<C: Channel, L: Lockable>(
     channel: &C,
     lock: &L,
     ledger: &Ledger,
-    time: Duration,
+    end: Instant,
     seed: u64,
 ) -> Vec<String> {
     let mut random = Random::new(seed);
@@ -136,7 +141,6 @@ fn run<C: Channel, L: Lockable>(
     let (mut kills, mut in_get, mut in_count) = (0_u64, 0_u64, 0_u64);
     let mut faults = Vec::new();
 
-    let end = Instant::now() + time;
     while Instant::now() < end && kills < (LIVES - WORKERS) as u64 && faults.is_empty() {
         std::thread::sleep(Duration::from_micros(random.below(4000)));
         let index = random.below(WORKERS as u64) as usize;
