@@ -26,13 +26,14 @@ pub(crate) trait Bell: Send + Sync {
     type Seen: Copy;
     /// What it shows now; to be read before looking at what may have changed.
     fn value(&self) -> Self::Seen;
-    /// Waits until it shows something else, or the deadline; may return early.
-    fn wait(&self, seen: Self::Seen, deadline: Deadline);
+    /// Waits until it shows something else, or the deadline; may return early. Who is in no hurry sleeps rather than look.
+    fn wait(&self, seen: Self::Seen, deadline: Deadline, hurry: bool);
     fn ring(&self);
 }
 
-/// How long the helper lets work lie that nobody waits for.
+/// How long the helper lets work lie that nobody waits for; the longer, the longer callers have been coming back to it.
 const PATIENCE: Duration = SLOW;
+const MOST_PATIENCE: Duration = Duration::from_millis(16);
 
 /// How far the pool is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -227,7 +228,8 @@ impl<L: Link, B: Bell> Core<L, B> {
             if progress.uneven && deadline.remaining().is_none_or(|left| left > SLOW) {
                 until = Deadline::after(SLOW);
             }
-            MutexGuard::unlocked(state, || self.bell.wait(seen, until));
+            let hurry = who == Pump::Caller;
+            MutexGuard::unlocked(state, || self.bell.wait(seen, until, hurry));
         }
         state.pump = Pump::Nobody;
     }
@@ -272,24 +274,24 @@ impl<L: Link, B: Bell> Core<L, B> {
     pub(crate) fn help(&self) {
         let mut state = self.lock();
         let mut seen = state.pumped;
+        let mut patience = PATIENCE;
         while !state.stop || state.dispatcher.has_callbacks() {
             if let Some(callback) = state.dispatcher.take_callback() {
                 MutexGuard::unlocked(&mut state, || {
                     let (job, callback) = callback;
                     callback(&job);
                 });
-            } else if !state.needs_pump() {
+                continue;
+            }
+            if !state.needs_pump() {
                 state.helper_sleeps = true;
                 self.helper.wait(&mut state);
                 state.helper_sleeps = false;
-                seen = state.pumped;
-                if state.callbacks == 0 && !state.stop {
-                    self.helper.wait_for(&mut state, PATIENCE);
+                (seen, patience) = (state.pumped, PATIENCE);
+                if state.callbacks > 0 || state.stop {
+                    continue;
                 }
-            } else if state.pump == Pump::Nobody
-                && state.waiting.is_empty()
-                && (state.callbacks > 0 || state.pumped == seen)
-            {
+            } else if state.is_left_alone(seen) {
                 self.pump(&mut state, Pump::Helper, Deadline::NEVER, |state| {
                     state.stop
                         || !state.waiting.is_empty()
@@ -297,14 +299,15 @@ impl<L: Link, B: Bell> Core<L, B> {
                         || !state.needs_pump()
                 });
                 self.hand_over(&mut state);
-                seen = state.pumped;
-                if !state.waiting.is_empty() {
-                    self.helper.wait_for(&mut state, PATIENCE);
+                (seen, patience) = (state.pumped, PATIENCE);
+                if state.waiting.is_empty() {
+                    continue;
                 }
             } else {
                 seen = state.pumped;
-                self.helper.wait_for(&mut state, PATIENCE);
+                patience = (2 * patience).min(MOST_PATIENCE);
             }
+            self.helper.wait_for(&mut state, patience);
         }
     }
 }
@@ -323,6 +326,13 @@ impl<L: Link> State<L> {
     /// Everything that was submitted is done, callbacks included.
     pub(crate) fn is_idle(&self) -> bool {
         self.dispatcher.outstanding() == 0 && self.callbacks == 0
+    }
+
+    /// Nobody pumps or waits, nor has since `seen` was read; or there are callbacks to wait for, which nobody else does.
+    fn is_left_alone(&self, seen: u64) -> bool {
+        self.pump == Pump::Nobody
+            && self.waiting.is_empty()
+            && (self.callbacks > 0 || self.pumped == seen)
     }
 
     /// There is work that goes on only if somebody pumps.

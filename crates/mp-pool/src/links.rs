@@ -159,6 +159,8 @@ pub(crate) struct Doorbell {
     word: View<CommitWord>,
     segment: Segment,
     spin: Spin,
+    /// Of waits that are in no hurry, and seldom see anything by looking.
+    idle_spin: Spin,
 }
 
 impl Doorbell {
@@ -167,7 +169,8 @@ impl Doorbell {
     }
 
     fn bind(segment: Segment) -> Result<Self, mp_shared::Error> {
-        Ok(Self { word: segment.bind(0)?, segment, spin: Spin::new() })
+        let (spin, idle_spin) = (Spin::new(), Spin::new());
+        Ok(Self { word: segment.bind(0)?, segment, spin, idle_spin })
     }
 }
 
@@ -178,8 +181,9 @@ impl Bell for Doorbell {
         self.word.snapshot()
     }
 
-    fn wait(&self, seen: Snapshot, deadline: Deadline) {
-        let _ = self.word.wait_change(seen, deadline, &self.spin);
+    fn wait(&self, seen: Snapshot, deadline: Deadline, hurry: bool) {
+        let spin = if hurry { &self.spin } else { &self.idle_spin };
+        let _ = self.word.wait_change(seen, deadline, spin);
     }
 
     fn ring(&self) {
@@ -190,7 +194,7 @@ impl Bell for Doorbell {
 impl Clone for Doorbell {
     fn clone(&self) -> Self {
         let (word, segment) = (self.word.clone(), self.segment.clone());
-        Self { word, segment, spin: Spin::new() }
+        Self { word, segment, spin: Spin::new(), idle_spin: Spin::new() }
     }
 }
 

@@ -350,6 +350,11 @@ impl Pool {
     /// It reads at most twice as many items ahead as there are workers; [`Pool::buffer_size`] sets another number. Items travel one
     /// by one; [`Pool::chunk_size`] sets another number. An error is that of one item, and the iteration goes on.
     ///
+    /// # Blocking
+    ///
+    /// The input is read in the thread that calls, here and each time that a result is taken. An input that waits for
+    /// something keeps results waiting too, and must not wait for them.
+    ///
     /// # Examples
     ///
     /// ```

@@ -7,7 +7,7 @@ mod common;
 use std::fs;
 
 use common::guarded;
-use mp_pool::Pool;
+use mp_pool::{ErrorKind, Pool};
 
 fn square(x: u64) -> u64 {
     x * x
@@ -49,16 +49,37 @@ fn drop_pool() {
     drop(pool.chunk_size(1).map_async(sleep, vec![60; 100]).unwrap());
 }
 
+#[expect(unsafe_code, reason = "limits the descriptors of this process")]
+fn limit(descriptors: u64) -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is writable.
+    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
+    let before = std::mem::replace(&mut limit.rlim_cur, descriptors);
+    // SAFETY: `limit` is readable.
+    unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) };
+    before
+}
+
+/// PL-35: a worker that cannot be started ends those that were.
+fn start_too_many() {
+    let before = limit(open("/proc/self/fd") as u64 + 40);
+    let error = Pool::new(50).unwrap_err();
+    limit(before);
+    assert_eq!(error.kind(), ErrorKind::Start);
+}
+
 #[test]
 fn leak() {
     guarded(|| {
         // The first round starts what lives as long as the process does.
         use_pool();
         drop_pool();
+        start_too_many();
         let before = count();
         for _ in 0..5 {
             use_pool();
             drop_pool();
+            start_too_many();
         }
         assert_eq!(count(), before);
     });

@@ -592,6 +592,19 @@ fn handles_go_in_and_out() {
 }
 
 #[test]
+fn pl_31_arguments_and_results_are_released() {
+    guarded(|| {
+        let pool = Pool::new(2).unwrap();
+        let (mut read, write) = std::io::pipe().unwrap();
+        let write = mp_wire::Fd::from(std::os::fd::OwnedFd::from(write));
+        let back = pool.apply(|fd: mp_wire::Fd| fd, (write.clone(),)).unwrap();
+        assert_eq!(pool.map(|_: mp_wire::Fd| 0_u8, vec![write, back]).unwrap(), [0, 0]);
+        // The end comes when nobody has the other end any more, neither a worker nor a message on its way.
+        assert_eq!(std::io::Read::read(&mut read, &mut [0]).unwrap(), 0);
+    });
+}
+
+#[test]
 fn a_pool_in_a_task_of_a_pool() {
     guarded(|| {
         fn inner(count: u64) -> u64 {
