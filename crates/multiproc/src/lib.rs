@@ -1,1 +1,20 @@
-//! The multiprocessing module of Python, whole, for Rust on Linux
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![forbid(unsafe_code)]
+
+pub use mp_manager as manager;
+pub use mp_pipe as pipe;
+pub use mp_pool as pool;
+pub use mp_process as process;
+pub use mp_queue as queue;
+pub use mp_shared as shared;
+pub use mp_wire as wire;
+
+pub use mp_manager::Manager;
+pub use mp_pipe::{Connection, pipe, simplex, wait};
+pub use mp_pool::{AsyncResult, Pool, TaskError};
+pub use mp_process::{
+    Child, Process, StartMethod, active_children, cpu_count, current_process, parent_process,
+};
+pub use mp_queue::Queue;
+pub use mp_shared::{Array, Event, Lock, RawArray, RawValue, SharedMemory, Value};
