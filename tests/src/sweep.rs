@@ -141,7 +141,7 @@ const ENOUGH: u64 = 3;
 
 /// Kills an operation after each of its events, then at each boundary of a stride, until it completes.
 ///
-/// With no stride given, the second pass makes a dozen kills, spread over the operation.
+/// With no stride given, the second pass makes eight kills, spread over the operation.
 pub fn sweep(name: &str, stride: Option<u64>, mut trial: impl FnMut(Kill) -> Verdict) -> Report {
     let start = Instant::now();
     let mut report = Report { name: name.to_owned(), ..Report::default() };
@@ -155,7 +155,7 @@ pub fn sweep(name: &str, stride: Option<u64>, mut trial: impl FnMut(Kill) -> Ver
     while run(&mut report, Kill::AfterEvents(at)) {
         at += 1;
     }
-    let stride = stride.unwrap_or(report.steps / 12).max(1);
+    let stride = stride.unwrap_or(report.steps / 8).max(1);
     report.stride = stride;
     let mut at = stride;
     while run(&mut report, Kill::AfterSteps(at)) {

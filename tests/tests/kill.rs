@@ -2,7 +2,7 @@
 //! further traffic, and nothing is torn, lost or doubled.
 //!
 //! A victim is stepped under `ptrace`. By default it is killed after each instruction that changed shared memory or
-//! its list of held locks, after each system call, and while asleep; then at a dozen boundaries spread over the
+//! its list of held locks, after each system call, and while asleep; then at eight boundaries spread over the
 //! operation. `MP_KILL_STRIDE=n` makes that every n-th boundary, and `MP_KILL_STRIDE=1` every single one, which takes
 //! seconds per scenario with `--release`, where an operation has some hundred instructions, and hours without.
 #![allow(clippy::unwrap_used, reason = "what goes wrong here must fail the test")]
@@ -54,6 +54,15 @@ scenarios![
     ring_put_into_full,
     ring_close_with_sleepers,
     ring_close_with_producers,
+    queue_put_alone,
+    queue_put_to_sleepers,
+    queue_get_of_two,
+    queue_get_as_follower,
+    queue_get_as_leader,
+    queue_get_from_full,
+    queue_put_into_full,
+    queue_close_with_sleepers,
+    queue_close_with_producers,
 ];
 
 fn survive(scenario: &str) {

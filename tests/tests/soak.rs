@@ -32,3 +32,13 @@ fn ring() {
 fn bounded_ring() {
     soak("bounded_ring");
 }
+
+#[test]
+fn queue() {
+    soak("queue");
+}
+
+#[test]
+fn bounded_queue() {
+    soak("bounded_queue");
+}

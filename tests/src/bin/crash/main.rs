@@ -7,6 +7,8 @@
 mod channel;
 mod lock;
 mod locks;
+#[cfg(feature = "whole")]
+mod queues;
 mod rings;
 mod soak;
 mod toy;
@@ -49,12 +51,32 @@ const SCENARIOS: &[(&str, Trial)] = &[
     ("ring_close_with_producers", channel::close_with_producers::<TestRing>),
 ];
 
+#[cfg(feature = "whole")]
+const OF_QUEUES: &[(&str, Trial)] = &[
+    ("queue_put_alone", channel::put_alone::<queues::TestQueue>),
+    ("queue_put_to_sleepers", channel::put_to_sleepers::<queues::TestQueue>),
+    ("queue_get_of_two", channel::get_of_two::<queues::TestQueue>),
+    ("queue_get_as_follower", channel::get_as_follower::<queues::TestQueue>),
+    ("queue_get_as_leader", channel::get_as_leader::<queues::TestQueue>),
+    ("queue_get_from_full", channel::get_from_full::<queues::TestQueue>),
+    ("queue_put_into_full", channel::put_into_full::<queues::TestQueue>),
+    ("queue_close_with_sleepers", channel::close_with_sleepers::<queues::TestQueue>),
+    ("queue_close_with_producers", channel::close_with_producers::<queues::TestQueue>),
+];
+
+#[cfg(not(feature = "whole"))]
+const OF_QUEUES: &[(&str, Trial)] = &[];
+
+fn scenarios() -> impl Iterator<Item = &'static (&'static str, Trial)> {
+    SCENARIOS.iter().chain(OF_QUEUES)
+}
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
         ["list"] => {
-            for (name, _) in SCENARIOS {
+            for (name, _) in scenarios() {
                 println!("{name}");
             }
             ExitCode::SUCCESS
@@ -68,6 +90,10 @@ fn main() -> ExitCode {
             match channel {
                 "ring" => soak::soak::<TestRing, Linked>(None, time, seed),
                 "bounded_ring" => soak::soak::<TestRing, Raw>(Some(8), time, seed),
+                #[cfg(feature = "whole")]
+                "queue" => soak::soak::<queues::TestQueue, Linked>(None, time, seed),
+                #[cfg(feature = "whole")]
+                "bounded_queue" => soak::soak::<queues::TestQueue, Raw>(Some(8), time, seed),
                 _ => panic!("no channel is called {channel}"),
             }
         }
@@ -90,7 +116,7 @@ fn seal() -> ExitCode {
 }
 
 fn step(name: &str, stride: Option<u64>) -> ExitCode {
-    let Some((_, trial)) = SCENARIOS.iter().find(|(known, _)| *known == name) else {
+    let Some((_, trial)) = scenarios().find(|(known, _)| *known == name) else {
         eprintln!("no scenario is called {name}");
         return ExitCode::from(2);
     };

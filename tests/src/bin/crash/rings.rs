@@ -6,7 +6,7 @@ use std::time::Duration;
 use mp_shared::ring::{GetError, PutError, Ring};
 use mp_wire::Deadline;
 
-use crate::channel::{Channel, Outcome, TORN};
+use crate::channel::{Channel, Grows, Outcome, TORN};
 
 /// A message is its id, nine times over: 72 bytes.
 const COPIES: usize = 9;
@@ -89,10 +89,12 @@ impl Channel for TestRing {
         self.ring.is_closed()
     }
 
-    fn sequence(&self) -> u64 {
-        self.sequence.get()
+    fn sequence(&self) -> Option<u64> {
+        Some(self.sequence.get())
     }
+}
 
+impl Grows for TestRing {
     fn fill_to_growth() -> usize {
         // A jump needs 16 bytes behind the last message.
         (ARENA - 16) / FOOTPRINT

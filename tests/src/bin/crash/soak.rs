@@ -265,8 +265,8 @@ fn work<C: Channel, L: Lockable>(channel: &C, lock: &L, ledger: &Ledger, life: u
     let mut taker = Taker::new();
     let short = Some(Duration::from_millis(5));
     while !ledger.stop.load(SeqCst) {
-        match random.below(10) {
-            0..=4 => {
+        match random.below(200) {
+            0..=104 => {
                 let number = account.put.load(SeqCst) + 1;
                 if number > MESSAGES || channel.len() > 2000 {
                     account.work.fetch_add(1, SeqCst);
@@ -279,7 +279,7 @@ fn work<C: Channel, L: Lockable>(channel: &C, lock: &L, ledger: &Ledger, life: u
                     _ => drop(ledger.failed.fetch_add(1, SeqCst)),
                 }
             }
-            5..=8 => {
+            105..=198 => {
                 account.getting.store(true, SeqCst);
                 match channel.get(short) {
                     Outcome::Done(id) => taker.take(ledger, id),
