@@ -1,0 +1,63 @@
+//! Every name that the facade has at its root and every crate that is a module of it, used once.
+#![allow(clippy::unwrap_used, reason = "a step that fails fails the test")]
+
+use std::time::Duration;
+
+fn double(x: u32) -> u32 {
+    2 * x
+}
+
+#[test]
+fn every_name_at_the_root() {
+    let child: multiproc::Child<u32> = multiproc::Process::new(double, (21,))
+        .start_method(multiproc::StartMethod::Forkserver)
+        .start()
+        .unwrap();
+    let _: Vec<_> = multiproc::active_children();
+    assert_eq!(child.join().unwrap(), 42);
+    assert_eq!(multiproc::current_process().pid(), std::process::id());
+    assert!(multiproc::parent_process().is_none());
+    assert!(multiproc::cpu_count() > 0);
+
+    let pool = multiproc::Pool::new(1).unwrap();
+    let result: multiproc::AsyncResult<u32> = pool.apply_async(double, (4,)).unwrap();
+    let result: Result<u32, multiproc::TaskError> = result.get();
+    assert_eq!(result.unwrap(), 8);
+
+    let queue = multiproc::Queue::new().unwrap();
+    queue.put(&1).unwrap();
+    assert_eq!(queue.get().unwrap(), 1);
+
+    let (here, there): (multiproc::Connection<u8>, _) = multiproc::pipe().unwrap();
+    here.send(&1).unwrap();
+    assert_eq!(multiproc::wait(&[&there], Some(Duration::ZERO)).unwrap(), [0]);
+    let (sender, receiver) = multiproc::simplex::<u8>().unwrap();
+    sender.send(&2).unwrap();
+    assert_eq!((there.recv().unwrap(), receiver.recv().unwrap()), (1, 2));
+
+    assert_eq!(multiproc::Value::new(5).unwrap().get().unwrap(), 5);
+    assert_eq!(multiproc::Array::from_slice(&[1, 2]).unwrap().to_vec().unwrap(), [1, 2]);
+    assert_eq!(multiproc::RawValue::new(6).unwrap().load(), 6);
+    assert_eq!(multiproc::RawArray::<u8>::new(2).unwrap().to_vec(), [0, 0]);
+    assert!(multiproc::Lock::new().unwrap().lock().is_ok());
+    let event = multiproc::Event::new().unwrap();
+    event.set();
+    event.wait();
+    let memory = multiproc::SharedMemory::new(10).unwrap();
+    assert!(multiproc::SharedMemory::open(memory.name()).is_ok());
+
+    let manager = multiproc::Manager::start().unwrap();
+    manager.list::<u8>().unwrap().push(&3).unwrap();
+}
+
+#[test]
+fn every_crate_is_a_module() {
+    assert_eq!(multiproc::process::cpu_count(), multiproc::cpu_count());
+    assert!(multiproc::pool::Pool::new(0).is_err());
+    assert!(multiproc::queue::Queue::<u8>::bounded(1).unwrap().is_empty());
+    assert!(multiproc::pipe::simplex::<u8>().is_ok());
+    assert!(multiproc::shared::Lock::new().is_ok());
+    assert_eq!(multiproc::wire::encode(&7_u8).unwrap().bytes, [7]);
+    let manager = multiproc::manager::Manager::start().unwrap();
+    assert!(manager.is_alive());
+}

@@ -1,0 +1,217 @@
+//! Every handle travels: as an argument by each start method, through a queue, a connection, a pool, and a manager.
+//!
+//! One bundle holds one handle of each kind. Whoever gets it uses all of them, and the other side looks for the traces.
+#![allow(clippy::unwrap_used, reason = "a step that fails fails the test")]
+
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::fd::OwnedFd;
+
+use multiproc::manager::{Dict, List};
+use multiproc::pipe::{Receiver, Sender};
+use multiproc::wire::Fd;
+use multiproc::{
+    Array, Connection, Event, Lock, Manager, Pool, Process, Queue, RawArray, RawValue,
+    SharedMemory, StartMethod, Value, pipe, simplex,
+};
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize)]
+struct Bundle {
+    queue: Queue<String>,
+    queues: Queue<Queue<String>>,
+    connection: Connection<u32>,
+    sender: Sender<Vec<u8>>,
+    value: Value<u64>,
+    raw_value: RawValue<i32>,
+    array: Array<f64>,
+    raw_array: RawArray<u8>,
+    lock: Lock,
+    event: Event,
+    named: SharedMemory,
+    file: Fd,
+    list: List<String>,
+    dict: Dict<String, u32>,
+}
+
+/// What stays here of a bundle that was given away.
+struct Traces {
+    queue: Queue<String>,
+    connection: Connection<u32>,
+    receiver: Receiver<Vec<u8>>,
+    value: Value<u64>,
+    raw_value: RawValue<i32>,
+    array: Array<f64>,
+    raw_array: RawArray<u8>,
+    lock: Lock,
+    event: Event,
+    named: SharedMemory,
+    file: File,
+    list: List<String>,
+    dict: Dict<String, u32>,
+}
+
+fn bundle(manager: &Manager) -> (Bundle, Traces) {
+    let (connection, there) = pipe().unwrap();
+    let (sender, receiver) = simplex().unwrap();
+    let queues = Queue::new().unwrap();
+    let queue = Queue::new().unwrap();
+    queues.put(&queue).unwrap();
+    // A name that this process alone could open is not needed: the handle finds it by itself.
+    let named = SharedMemory::new(64).unwrap();
+    let path = format!("/tmp/multiproc-handles-{}", std::process::id());
+    let file = File::options().create(true).truncate(true).write(true).read(true).open(&path);
+    let file = file.unwrap();
+    std::fs::remove_file(path).unwrap();
+    let traces = Traces {
+        queue,
+        connection,
+        receiver,
+        value: Value::new(1).unwrap(),
+        raw_value: RawValue::new(1).unwrap(),
+        array: Array::new(3).unwrap(),
+        raw_array: RawArray::new(3).unwrap(),
+        lock: Lock::new().unwrap(),
+        event: Event::new().unwrap(),
+        named,
+        file,
+        list: manager.list().unwrap(),
+        dict: manager.dict().unwrap(),
+    };
+    let bundle = Bundle {
+        queue: traces.queue.clone(),
+        queues,
+        connection: there,
+        sender,
+        value: traces.value.clone(),
+        raw_value: traces.raw_value.clone(),
+        array: traces.array.clone(),
+        raw_array: traces.raw_array.clone(),
+        lock: traces.lock.clone(),
+        event: traces.event.clone(),
+        named: SharedMemory::open(traces.named.name()).unwrap(),
+        file: Fd::from(OwnedFd::from(traces.file.try_clone().unwrap())),
+        list: traces.list.clone(),
+        dict: traces.dict.clone(),
+    };
+    (bundle, traces)
+}
+
+/// Runs in another process: leaves a trace in each.
+fn use_all(bundle: Bundle) -> u32 {
+    bundle.queue.put(&"from there".to_owned()).unwrap();
+    bundle.queues.get().unwrap().put(&"through a queue of queues".to_owned()).unwrap();
+    bundle.connection.send(&7).unwrap();
+    bundle.sender.send(&vec![1, 2, 3]).unwrap();
+    bundle.value.update(|value| value + 1).unwrap();
+    bundle.raw_value.store(-5);
+    bundle.array.set(2, 2.5).unwrap();
+    bundle.raw_array.store(1, 9).unwrap();
+    drop(bundle.lock.lock().unwrap());
+    bundle.named.store(8, 77_u64).unwrap();
+    File::from(bundle.file.into_owned().unwrap()).write_all(b"written there").unwrap();
+    bundle.list.push(&"item".to_owned()).unwrap();
+    bundle.dict.insert(&"key".to_owned(), &5).unwrap();
+    bundle.event.set();
+    std::process::id()
+}
+
+fn use_next(bundles: Queue<Bundle>) -> u32 {
+    use_all(bundles.get().unwrap())
+}
+
+fn use_sent(bundles: Receiver<Bundle>) -> u32 {
+    use_all(bundles.recv().unwrap())
+}
+
+fn use_listed(bundles: List<Bundle>) -> u32 {
+    use_all(bundles.pop().unwrap().unwrap())
+}
+
+impl Traces {
+    fn check(mut self, pid: u32) {
+        assert_ne!(pid, std::process::id(), "another process did it");
+        self.event.wait();
+        assert_eq!(self.queue.get().unwrap(), "from there");
+        assert_eq!(self.queue.get().unwrap(), "through a queue of queues");
+        assert_eq!(self.connection.recv().unwrap(), 7);
+        assert_eq!(self.receiver.recv().unwrap(), [1, 2, 3]);
+        assert!(self.receiver.recv().is_err(), "the other end is closed with its process");
+        assert_eq!(self.value.get().unwrap(), 2);
+        assert_eq!(self.raw_value.load(), -5);
+        assert_eq!(self.array.to_vec().unwrap(), [0.0, 0.0, 2.5]);
+        assert_eq!(self.raw_array.to_vec(), [0, 9, 0]);
+        assert!(!self.lock.is_locked() && !self.lock.is_poisoned());
+        assert_eq!(self.named.load::<u64>(8).unwrap(), 77);
+        let mut text = String::new();
+        self.file.rewind().unwrap();
+        self.file.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "written there");
+        assert_eq!(self.list.to_vec().unwrap(), ["item"]);
+        assert_eq!(self.dict.get(&"key".to_owned()).unwrap(), Some(5));
+    }
+}
+
+fn by_start_method(manager: &Manager, method: StartMethod) {
+    let (bundle, traces) = bundle(manager);
+    let child = Process::new(use_all, (bundle,)).start_method(method).start().unwrap();
+    traces.check(child.join().unwrap());
+}
+
+fn through_a_queue(manager: &Manager, method: StartMethod) {
+    let (bundle, traces) = bundle(manager);
+    let bundles = Queue::new().unwrap();
+    bundles.put(&bundle).unwrap();
+    drop(bundle);
+    let child = Process::new(use_next, (bundles,)).start_method(method).start().unwrap();
+    traces.check(child.join().unwrap());
+}
+
+fn through_a_connection(manager: &Manager, method: StartMethod) {
+    let (bundle, traces) = bundle(manager);
+    let (sender, receiver) = simplex().unwrap();
+    let child = Process::new(use_sent, (receiver,)).start_method(method).start().unwrap();
+    sender.send(&bundle).unwrap();
+    drop(bundle);
+    traces.check(child.join().unwrap());
+}
+
+fn through_a_manager(manager: &Manager, method: StartMethod) {
+    let (bundle, traces) = bundle(manager);
+    let bundles = manager.list().unwrap();
+    bundles.push(&bundle).unwrap();
+    drop(bundle);
+    let child = Process::new(use_listed, (bundles,)).start_method(method).start().unwrap();
+    traces.check(child.join().unwrap());
+}
+
+fn through_a_pool(manager: &Manager, method: StartMethod) {
+    let pool = Pool::builder().workers(1).start_method(method).build().unwrap();
+    let (bundle, traces) = bundle(manager);
+    let pid = pool.apply(use_all, (bundle,)).unwrap();
+    drop(pool);
+    traces.check(pid);
+}
+
+fn main() {
+    let manager = Manager::start().unwrap();
+    // Fork first: a pool has threads, which a process that forks must not have.
+    let cases: [(&str, fn(&Manager, StartMethod)); 5] = [
+        ("by_start_method", by_start_method),
+        ("through_a_queue", through_a_queue),
+        ("through_a_connection", through_a_connection),
+        ("through_a_manager", through_a_manager),
+        ("through_a_pool", through_a_pool),
+    ];
+    let mut count = 0;
+    for method in [StartMethod::Fork, StartMethod::Forkserver, StartMethod::Spawn] {
+        for (name, case) in cases {
+            if name != "through_a_pool" || method != StartMethod::Fork {
+                case(&manager, method);
+                println!("test {name} ({method:?}) ... ok");
+                count += 1;
+            }
+        }
+    }
+    println!("\ntest result: ok. {count} passed; 0 failed");
+}
