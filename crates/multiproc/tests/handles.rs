@@ -193,10 +193,13 @@ fn through_a_pool(manager: &Manager, method: StartMethod) {
     traces.check(pid);
 }
 
+/// One way to travel.
+type Case = fn(&Manager, StartMethod);
+
 fn main() {
     let manager = Manager::start().unwrap();
     // Fork first: a pool has threads, which a process that forks must not have.
-    let cases: [(&str, fn(&Manager, StartMethod)); 5] = [
+    let cases: [(&str, Case); 5] = [
         ("by_start_method", by_start_method),
         ("through_a_queue", through_a_queue),
         ("through_a_connection", through_a_connection),
