@@ -66,6 +66,8 @@ pub(crate) struct State<L> {
     helper_sleeps: bool,
     /// The helper and the supervisor are to end.
     pub(crate) stop: bool,
+    /// The helper has ended, or is about to.
+    pub(crate) helper_gone: bool,
 }
 
 pub(crate) struct Core<L, B> {
@@ -87,6 +89,7 @@ impl<L: Link, B: Bell> Core<L, B> {
             callbacks: 0,
             helper_sleeps: false,
             stop: false,
+            helper_gone: false,
         };
         let generation = fork::generation();
         Self { state: Mutex::new(state), bell, helper: Condvar::new(), generation }
@@ -309,6 +312,9 @@ impl<L: Link, B: Bell> Core<L, B> {
             }
             self.helper.wait_for(&mut state, patience);
         }
+        state.helper_gone = true;
+        drop(state);
+        self.disturb();
     }
 }
 

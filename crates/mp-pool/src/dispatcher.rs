@@ -109,14 +109,23 @@ impl<L> Worker<L> {
         let queued = self.in_flight.len() as u128;
         let pace = if self.pace == 0 { UNKNOWN.as_nanos() } else { self.pace.into() };
         let asleep = queued == 0 && now.duration_since(self.since) > AWAKE;
-        queued * pace + if asleep { WAKING.as_nanos() } else { 0 }
+        let first = match (self.ready, asleep) {
+            (false, _) => UNKNOWN.as_nanos(),
+            (true, true) => WAKING.as_nanos(),
+            (true, false) => 0,
+        };
+        first + queued * pace
+    }
+
+    /// How many of its units it cannot be running: they may go to another.
+    fn spare(&self) -> usize {
+        self.in_flight.len().saturating_sub(usize::from(self.ready))
     }
 
     /// What it has queued looks long enough to be worth giving to another.
     fn is_behind(&self, now: Instant) -> bool {
-        let queued = self.in_flight.len() as u64;
-        let expected = self.pace.saturating_mul(queued);
-        queued > 1
+        let expected = self.pace.saturating_mul(self.in_flight.len() as u64);
+        self.spare() > 0
             && (u128::from(expected) > AHEAD.as_nanos() / 2
                 || now.duration_since(self.since) >= SLOW)
     }
@@ -328,15 +337,15 @@ impl<L: Link> Dispatcher<L> {
     fn level(&mut self) -> bool {
         loop {
             let idle = self.workers.iter().position(|worker| {
-                worker
-                    .as_ref()
-                    .is_some_and(|worker| worker.in_flight.is_empty() && worker.has_room())
+                let worker = worker.as_ref().filter(|worker| worker.ready);
+                worker.is_some_and(|worker| worker.in_flight.is_empty() && worker.has_room())
             });
             let Some(idle) = idle else { return false };
-            let busiest = self.workers.iter().enumerate().filter_map(|(slot, worker)| {
-                worker.as_ref().map(|worker| (worker.in_flight.len(), slot))
-            });
-            let Some((2.., busiest)) = busiest.max() else { return false };
+            let busiest =
+                self.workers.iter().enumerate().filter_map(|(slot, worker)| {
+                    worker.as_ref().map(|worker| (worker.spare(), slot))
+                });
+            let Some((1.., busiest)) = busiest.max() else { return false };
             let Some(worker) = &mut self.workers[busiest] else { return false };
             if !worker.is_behind(Instant::now()) {
                 return true;
@@ -454,7 +463,7 @@ impl<L: Link> Dispatcher<L> {
 
     /// Says whether a worker has a unit queued that another could have.
     pub(crate) fn has_queued(&self) -> bool {
-        self.workers.iter().flatten().any(|worker| worker.in_flight.len() > 1)
+        self.workers.iter().flatten().any(|worker| worker.spare() > 0)
     }
 
     /// Says whether a feeder should wait before it submits more.

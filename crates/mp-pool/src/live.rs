@@ -168,13 +168,15 @@ impl Live {
         self.core.disturb();
         self.poke();
         let job = Arc::new(Job::new(Order::Finished));
-        let gone = self.core.wait(&job, deadline, |state| state.dispatcher.living() == 0);
+        let mut gone = self.core.wait(&job, deadline, |state| state.dispatcher.living() == 0);
         self.core.stop();
         self.poke();
-        // Whoever takes them waits for them; in the helper itself, a callback drops its pool, nobody does.
-        let threads = std::mem::take(&mut *self.threads.lock());
-        if gone && thread::current().id() != self.helper {
-            for thread in threads {
+        // In the helper itself, a callback drops its pool: nobody waits for that thread then, nor for one that a
+        // callback keeps too long.
+        let in_helper = thread::current().id() == self.helper;
+        gone &= !in_helper && self.core.wait(&job, deadline, |state| state.helper_gone);
+        for thread in std::mem::take(&mut *self.threads.lock()) {
+            if gone {
                 let _ = thread.join();
             }
         }

@@ -234,6 +234,23 @@ fn pl_41_results_of_a_dropped_pool_are_errors() {
 }
 
 #[test]
+fn dropping_a_pool_does_not_wait_for_ever_for_a_callback() {
+    guarded(|| {
+        let pool = Pool::new(1).unwrap();
+        let (here, there) = std::sync::mpsc::channel();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let callback = move |_: Result<&u64, &TaskError>| {
+            here.send(()).unwrap();
+            let _ = ended.recv();
+        };
+        drop(pool.apply_async_with(square, (1,), callback).unwrap());
+        there.recv().unwrap();
+        drop(pool);
+        drop(end);
+    });
+}
+
+#[test]
 fn a_waiting_thread_is_told_of_the_end() {
     guarded(|| {
         let pool = Pool::new(1).unwrap();

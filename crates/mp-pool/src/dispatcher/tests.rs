@@ -216,6 +216,26 @@ fn an_idle_worker_gets_what_a_slow_one_has_queued() {
 }
 
 #[test]
+fn nothing_waits_for_a_slow_initializer_while_another_worker_is_idle() {
+    let (mut dispatcher, fakes, ids, job) = pool(2);
+    submit(&mut dispatcher, &job, 2);
+    fakes[0].run(LONG);
+    dispatcher.bury(ids[0], Death::Killed(9));
+    // The heir does not get ready, but there is nobody else with nothing to do.
+    let heir = Fake::default();
+    dispatcher.add_worker(0, heir.clone());
+    submit(&mut dispatcher, &job, 2);
+    assert_eq!((heir.orders(), fakes[1].orders()), (1, 2));
+    while fakes[1].run(LONG) {}
+    std::thread::sleep(SLOW);
+    dispatcher.collect();
+    assert_eq!((heir.orders(), fakes[1].orders()), (0, 1));
+    fakes[1].run(LONG);
+    dispatcher.collect();
+    assert_eq!((outcomes(&job), dispatcher.outstanding()), (vec![true; 4], 0));
+}
+
+#[test]
 fn a_worker_is_let_go_when_it_has_had_its_number_of_tasks() {
     let mut dispatcher = Dispatcher::new(1, Some(3));
     let fake = Fake::default().ready();
