@@ -1,0 +1,317 @@
+//! Calls on many items: `map` and its relatives, with their settings.
+
+use std::sync::Arc;
+
+use mp_process::Target;
+use mp_wire::Deadline;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::batch::{Batch, results};
+use crate::feed::{Feed, unit};
+use crate::imap::{Imap, Plan};
+use crate::job::{Job, Order};
+use crate::result::{Slot, gather_all, gather_into};
+use crate::{AsyncResult, Pool, TaskError, entry};
+
+/// The input of a function with one argument, as tuples of arguments.
+pub(crate) type Single<I> =
+    std::iter::Map<I, fn(<I as Iterator>::Item) -> (<I as Iterator>::Item,)>;
+
+/// A [`Pool`] with settings for one call, made by [`Pool::chunk_size`] and [`Pool::buffer_size`].
+#[derive(Debug)]
+#[must_use = "settings do nothing until a call is made with them"]
+pub struct Options<'p> {
+    pool: &'p Pool,
+    chunk: Option<usize>,
+    window: Option<usize>,
+}
+
+impl<'p> Options<'p> {
+    pub(crate) fn new(pool: &'p Pool) -> Self {
+        Self { pool, chunk: None, window: None }
+    }
+
+    /// Sets how many items travel together, as [`Pool::chunk_size`].
+    pub fn chunk_size(mut self, items: usize) -> Self {
+        self.chunk = Some(items);
+        self
+    }
+
+    /// Sets how many items `imap` reads ahead, as [`Pool::buffer_size`].
+    pub fn buffer_size(mut self, items: usize) -> Self {
+        self.window = Some(items);
+        self
+    }
+
+    fn check(&self) -> Result<(), TaskError> {
+        self.pool.check()?;
+        match (self.chunk, self.window) {
+            (Some(0), _) => Err(TaskError::InvalidInput("the chunk size is zero")),
+            (_, Some(0)) => Err(TaskError::InvalidInput("the buffer size is zero")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Cuts the input into as many chunks as the settings say; reads it if its length is not known otherwise.
+    fn cut<T>(&self, items: impl IntoIterator<Item = T>) -> (usize, impl Iterator<Item = T>) {
+        let items = items.into_iter();
+        let (low, high) = items.size_hint();
+        let (items, length) = match (self.chunk, high) {
+            (None, Some(high)) if high == low => (Either::Left(items), low),
+            (None, _) => {
+                let all: Vec<T> = items.collect();
+                let length = all.len();
+                (Either::Right(all.into_iter()), length)
+            }
+            (Some(_), _) => (Either::Left(items), low),
+        };
+        let chunk = self.chunk.unwrap_or_else(|| length.div_ceil(4 * self.pool.workers()).max(1));
+        (chunk.min(MAX_CHUNK), items)
+    }
+
+    /// As [`Pool::map`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::map`]; also [`TaskError::InvalidInput`] for a chunk size of zero.
+    pub fn map<F, A, I>(self, function: F, items: I) -> Result<Vec<F::Output>, TaskError>
+    where
+        F: Target<(A,), Output: Serialize + DeserializeOwned + 'static>,
+        A: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = A>,
+    {
+        self.starmap(function, single(items))
+    }
+
+    /// As [`Pool::starmap`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Options::map`].
+    pub fn starmap<F, Args, I>(self, function: F, items: I) -> Result<Vec<F::Output>, TaskError>
+    where
+        F: Target<Args, Output: Serialize + DeserializeOwned + 'static>,
+        Args: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = Args>,
+    {
+        self.check()?;
+        let core = self.pool.core();
+        core.admits(true)?;
+        let entry = entry::name::<F, Args>(function)?;
+        let (chunk, items) = self.cut(items);
+        let mut feed = Feed::new(items);
+        let job = Arc::new(Job::new(Order::Submitted));
+        let mut all = Ok(Vec::with_capacity(feed.size_hint().0.min(MAX_CHUNK)));
+        let mut refused = None;
+        let mut first = true;
+        // Feed the workers, and decode what they have done while they do more.
+        loop {
+            while feed.has_more() && (first || !core.lock().dispatcher.is_fed()) {
+                let Some(batch) = feed.next(chunk) else { break };
+                let failed = batch.is_err();
+                if let Some(unit) = unit(&job, entry, batch)
+                    && let Err(error) = core.submit([unit], first)
+                {
+                    job.withdraw();
+                    refused = Some(error);
+                }
+                if failed || refused.is_some() {
+                    feed.stop();
+                }
+                first = false;
+            }
+            while let Some(finished) = job.pop() {
+                results(finished, |result| gather_into(&mut all, result));
+            }
+            if !feed.has_more() && job.is_done() && !job.has_next() {
+                break;
+            }
+            core.wait(&job, Deadline::NEVER, |state| {
+                job.has_next() || job.is_done() || (feed.has_more() && !state.dispatcher.is_fed())
+            });
+        }
+        if let Some(panic) = feed.take_panic() {
+            std::panic::resume_unwind(panic);
+        }
+        refused.map_or(all, Err)
+    }
+
+    /// As [`Pool::map_async`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::map_async`]; also [`TaskError::InvalidInput`] for a chunk size of zero.
+    pub fn map_async<F, A, I>(
+        self,
+        function: F,
+        items: I,
+    ) -> Result<AsyncResult<Vec<F::Output>>, TaskError>
+    where
+        F: Target<(A,), Output: Serialize + DeserializeOwned + 'static>,
+        A: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = A>,
+    {
+        self.starmap_async(function, single(items))
+    }
+
+    /// As [`Pool::starmap_async`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Options::map_async`].
+    pub fn starmap_async<F, Args, I>(
+        self,
+        function: F,
+        items: I,
+    ) -> Result<AsyncResult<Vec<F::Output>>, TaskError>
+    where
+        F: Target<Args, Output: Serialize + DeserializeOwned + 'static>,
+        Args: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = Args>,
+    {
+        let (entry, batches) = self.encode_all(function, items)?;
+        let core = self.pool.core();
+        core.admits(true)?;
+        let job = Arc::new(Job::new(Order::Submitted));
+        let units: Vec<_> =
+            batches.into_iter().filter_map(|batch| unit(&job, entry, Ok(batch))).collect();
+        core.submit(units, true)?;
+        core.leave();
+        Ok(AsyncResult::new(core.clone(), job, Slot::new(gather_all)))
+    }
+
+    /// As [`Pool::map_async`], and calls `callback` once with all results or the first error, as
+    /// [`Pool::apply_async_with`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Options::map_async`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::Pool;
+    /// use std::sync::mpsc::channel;
+    ///
+    /// let pool = Pool::new(2)?;
+    /// let (sender, receiver) = channel();
+    /// let later = pool.chunk_size(2).map_async_with(|x: u32| x * x, 0..4, move |all| {
+    ///     let _ = sender.send(all.map(Vec::len).ok());
+    /// })?;
+    /// assert_eq!(later.get()?, [0, 1, 4, 9]);
+    /// assert_eq!(receiver.recv()?, Some(4));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn map_async_with<F, A, I, C>(
+        self,
+        function: F,
+        items: I,
+        callback: C,
+    ) -> Result<AsyncResult<Vec<F::Output>>, TaskError>
+    where
+        F: Target<(A,), Output: Serialize + DeserializeOwned + Send + 'static>,
+        A: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = A>,
+        C: FnOnce(Result<&Vec<F::Output>, &TaskError>) + Send + 'static,
+    {
+        let (entry, batches) = self.encode_all(function, single(items))?;
+        let batches = batches.into_iter().map(Ok).collect();
+        self.pool.call_back(entry, batches, gather_all, callback)
+    }
+
+    fn encode_all<F, Args, I>(&self, function: F, items: I) -> Result<(u64, Vec<Batch>), TaskError>
+    where
+        F: Target<Args, Output: Serialize + 'static>,
+        Args: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = Args>,
+    {
+        self.check()?;
+        self.pool.core().admits(true)?;
+        let entry = entry::name::<F, Args>(function)?;
+        let (chunk, items) = self.cut(items);
+        let mut feed = Feed::new(items);
+        let mut batches = Vec::new();
+        while let Some(batch) = feed.next(chunk) {
+            batches.push(batch.map_err(TaskError::encode)?);
+        }
+        if let Some(panic) = feed.take_panic() {
+            std::panic::resume_unwind(panic);
+        }
+        Ok((entry, batches))
+    }
+
+    /// As [`Pool::imap`]. A chunk size or buffer size of zero is its first and only result, an error.
+    pub fn imap<F, A, I>(self, function: F, items: I) -> Imap<Single<I::IntoIter>, F::Output>
+    where
+        F: Target<(A,), Output: Serialize + DeserializeOwned + 'static>,
+        A: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = A>,
+    {
+        self.iterate(function, items, Order::Submitted)
+    }
+
+    /// As [`Pool::imap_unordered`]. A chunk size or buffer size of zero is its first and only result, an error.
+    pub fn imap_unordered<F, A, I>(
+        self,
+        function: F,
+        items: I,
+    ) -> Imap<Single<I::IntoIter>, F::Output>
+    where
+        F: Target<(A,), Output: Serialize + DeserializeOwned + 'static>,
+        A: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = A>,
+    {
+        self.iterate(function, items, Order::Finished)
+    }
+
+    fn iterate<F, A, I>(
+        self,
+        function: F,
+        items: I,
+        order: Order,
+    ) -> Imap<Single<I::IntoIter>, F::Output>
+    where
+        F: Target<(A,), Output: Serialize + DeserializeOwned + 'static>,
+        A: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = A>,
+    {
+        let entry = self.check().and_then(|()| entry::name::<F, (A,)>(function));
+        let chunk = self.chunk.unwrap_or(1).min(MAX_CHUNK);
+        let ahead = chunk.saturating_mul(2 * self.pool.workers());
+        let window = self.window.unwrap_or(ahead);
+        let plan = Plan { entry, order, chunk, window };
+        Imap::new(self.pool.core().clone(), plan, single(items))
+    }
+}
+
+/// The most tasks in one chunk.
+const MAX_CHUNK: usize = 1 << 24;
+
+fn single<I: IntoIterator>(items: I) -> Single<I::IntoIter> {
+    items.into_iter().map(|item| (item,))
+}
+
+/// One of two iterators over the same.
+enum Either<L, R> {
+    Left(L),
+    Right(R),
+}
+
+impl<L: Iterator, R: Iterator<Item = L::Item>> Iterator for Either<L, R> {
+    type Item = L::Item;
+
+    fn next(&mut self) -> Option<L::Item> {
+        match self {
+            Self::Left(left) => left.next(),
+            Self::Right(right) => right.next(),
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        match self {
+            Self::Left(left) => left.size_hint(),
+            Self::Right(right) => right.size_hint(),
+        }
+    }
+}
