@@ -61,7 +61,7 @@ impl Error {
         let kind = match error.raw_os_error() {
             Some(libc::EPIPE | libc::ECONNRESET | libc::ENOTCONN) => ErrorKind::Closed,
             Some(libc::ENOMEM | libc::ENOSPC | libc::EMFILE | libc::ENFILE) => ErrorKind::Exhausted,
-            Some(libc::ENOBUFS | libc::ETOOMANYREFS) => ErrorKind::Exhausted,
+            Some(libc::ENOBUFS | libc::ETOOMANYREFS | libc::EFBIG) => ErrorKind::Exhausted,
             _ => ErrorKind::Io,
         };
         Self::with_source(kind, what, error)

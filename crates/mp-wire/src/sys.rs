@@ -169,9 +169,21 @@ pub(crate) fn memory_file() -> io::Result<OwnedFd> {
 
 /// Reserves `len` bytes for a file, so that a full memory is an error here and not a `SIGBUS` later.
 pub(crate) fn reserve(file: BorrowedFd<'_>, len: u64) -> io::Result<()> {
+    if len > file_size_limit() {
+        // The call would raise a signal that kills.
+        return Err(io::Error::from_raw_os_error(libc::EFBIG));
+    }
     let len = libc::off_t::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
     // SAFETY: takes no pointers.
     check(unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, len) } as isize).map(drop)
+}
+
+/// The largest file that this process may make (`RLIMIT_FSIZE`).
+fn file_size_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is live and writable.
+    let result = unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) };
+    if result == 0 { limit.rlim_cur } else { u64::MAX }
 }
 
 /// Seals against writing, growing and shrinking.
