@@ -36,7 +36,8 @@ fn say(line: &str) {
 fn panics(method: StartMethod) {
     let child = process(method, || -> () { panic!("on purpose") }, ()).start().unwrap();
     assert!(child.join().is_err());
-    // What a child leaves in the buffer of its output is written when it ends, and once.
+    // What a parent has in the buffer of its output, and what a child leaves there, is written, and once.
+    print!("before, ");
     process(method, || print!("flushed"), ()).start().unwrap().join().unwrap();
 }
 
@@ -112,16 +113,36 @@ fn other() {
     say("other is done");
 }
 
+/// One that ends when it is asked to, and one that has to be killed.
+fn daemon(method: StartMethod) {
+    let polite = |socket: Fd| {
+        let term = crate::support::blocked(libc::SIGTERM);
+        tell(&socket, "ready");
+        term();
+        say("daemon was asked");
+    };
+    let stubborn = |socket: Fd| {
+        let _ = crate::support::blocked(libc::SIGTERM);
+        tell(&socket, "ready");
+        idle();
+    };
+    let (ours, theirs) = pair();
+    drop(process(method, polite, (theirs.clone(),)).daemon(true).start().unwrap());
+    drop(process(method, stubborn, (theirs,)).daemon(true).start().unwrap());
+    hear(&ours).unwrap();
+    hear(&ours).unwrap();
+}
+
 fn ends(method: StartMethod) {
     drop(process(method, other, ()).start().unwrap());
-    drop(process(method, idle, ()).daemon(true).start().unwrap());
+    daemon(method);
     say("end of main");
 }
 
 fn ends_in_child(method: StartMethod) {
     let ends = |method: StartMethod| {
         drop(process(method, other, ()).start().unwrap());
-        drop(process(method, idle, ()).daemon(true).start().unwrap());
+        daemon(method);
         say("end of child");
     };
     process(method, ends, (method,)).start().unwrap().join().unwrap();

@@ -287,3 +287,18 @@ pub(crate) fn expect_exit(pid: i32, code: i32) {
     assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
     assert_eq!((libc::WIFEXITED(status), libc::WEXITSTATUS(status)), (true, code));
 }
+
+/// Blocks a signal in this thread; the function that comes back waits for it.
+pub(crate) fn blocked(signal: i32) -> impl FnOnce() {
+    // SAFETY: all zeroes is an empty set.
+    let mut mask: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the set is initialised.
+    unsafe { libc::sigaddset(&mut mask, signal) };
+    // SAFETY: the set is initialised.
+    unsafe { libc::sigprocmask(libc::SIG_BLOCK, &mask, std::ptr::null_mut()) };
+    move || {
+        let mut which = 0;
+        // SAFETY: the set is initialised, and the number writable.
+        assert_eq!(unsafe { libc::sigwait(&mask, &mut which) }, 0);
+    }
+}
