@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{LETTERS, Tally, walk};
 
-/// Files that go to a worker together: enough work to be worth a message, little enough to share out evenly.
-const BATCH_FILES: usize = 64;
-const BATCH_BYTES: u64 = 1 << 20;
+/// Files that go to a worker together: the counts of few large batches are added up faster than those of many small ones.
+const BATCH_FILES: usize = 256;
+const BATCH_BYTES: u64 = 4 << 20;
 
 /// How many words the manager keeps.
 const FREQUENT: usize = 100;
