@@ -18,8 +18,8 @@ use crate::{Array, Dict, Error, List, Lock, Namespace, Proxy, Queue, Value};
 
 /// A handle on the server of a manager, to make objects in it.
 ///
-/// A [`Manager`](crate::Manager) has one and has its methods. It can be cloned, be an argument of a process and travel in messages,
-/// so that other processes can make objects too. It does not keep the server alive.
+/// A [`Manager`](crate::Manager) has one and has its methods. It can be cloned, be an argument of a process and
+/// travel in messages, so that other processes can make objects too. It does not keep the server alive.
 ///
 /// # Examples
 ///

@@ -13,9 +13,9 @@ use crate::{Error, ErrorKind, Proxy};
 
 /// A dictionary in the server of a manager, shared by all who have a clone.
 ///
-/// [`Client::dict`](crate::Client::dict) makes one. Each operation is atomic. Entries are in the order in which their keys were inserted.
-/// The server keeps keys and values encoded; keys are equal if their encoded forms are, and have no handles in them. Values may
-/// have.
+/// [`Client::dict`](crate::Client::dict) makes one. Each operation is atomic. Entries are in the order in which their
+/// keys were inserted. The server keeps keys and values encoded; keys are equal if their encoded forms are, and have
+/// no handles in them. Values may have.
 ///
 /// A value that came out is a copy; [`Dict::update`] changes one in place.
 ///
@@ -196,8 +196,8 @@ impl<K: Serialize, V> Dict<K, V> {
 
     /// Makes something new of the value of a key, where `None` stands for no entry; gives the new one.
     ///
-    /// The function works on a copy here. If somebody else has changed the entry meanwhile it is called again, with the new
-    /// copy. So no update is lost, and the function should have no other effects.
+    /// The function works on a copy here. If somebody else has changed the entry meanwhile it is called again, with
+    /// the new copy. So no update is lost, and the function should have no other effects.
     ///
     /// # Errors
     ///

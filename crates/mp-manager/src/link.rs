@@ -39,7 +39,8 @@ pub(crate) struct Connection {
     socket: OwnedFd,
 }
 
-/// An object of a server, or the server itself, as seen from this process. The server keeps the object while anyone has one.
+/// An object of a server, or the server itself, as seen from this process. The server keeps the object while anyone
+/// has one.
 pub(crate) struct Handle {
     link: Arc<Link>,
     object: u64,
@@ -196,18 +197,38 @@ impl Drop for Handle {
 impl Connection {
     /// Sends a request and receives its answer. At the deadline the request is withdrawn, which is answered too.
     pub(crate) fn exchange(&self, message: &Message, deadline: Deadline) -> Result<Message, Error> {
-        socket::send(&self.socket, &message.bytes, &message.fds, Deadline::NEVER)
-            .map_err(Error::of_wire)?;
+        self.send(message, Deadline::NEVER)?;
         let failed = |error| Error::of_io("cannot wait for the manager's server", error);
         if deadline != Deadline::NEVER
             && !poll::wait_readable(self.socket.as_fd(), deadline).map_err(failed)?
         {
             let mut cancel = Message::default();
             seal_request(&mut cancel, &Request::Cancel)?;
-            socket::send(&self.socket, &cancel.bytes, &[], Deadline::NEVER)
-                .map_err(Error::of_wire)?;
+            self.send(&cancel, Deadline::NEVER)?;
         }
-        socket::recv(&self.socket, Limits::default(), Deadline::NEVER).map_err(Error::of_wire)
+        self.recv(Deadline::NEVER)
+    }
+
+    /// As [`Connection::exchange`], but gives up on the whole connection at the deadline.
+    pub(crate) fn exchange_within(
+        &self,
+        message: &Message,
+        deadline: Deadline,
+    ) -> Result<Message, Error> {
+        self.send(message, deadline)?;
+        self.recv(deadline)
+    }
+
+    fn send(&self, message: &Message, deadline: Deadline) -> Result<(), Error> {
+        match socket::send(&self.socket, &message.bytes, &message.fds, deadline) {
+            // A server that could not serve the connection has said why before it closed it.
+            Err(error) if error.kind() == mp_wire::ErrorKind::Closed => Ok(()),
+            other => other.map_err(Error::of_wire),
+        }
+    }
+
+    fn recv(&self, deadline: Deadline) -> Result<Message, Error> {
+        socket::recv(&self.socket, Limits::default(), deadline).map_err(Error::of_wire)
     }
 
     /// As [`Handle::call`], on this very connection.
@@ -221,17 +242,6 @@ impl Connection {
         let mut message = mp_wire::encode(args).map_err(Error::of_value)?;
         seal_request(&mut message, &Request::Call { object, method: method.into() })?;
         open_answer(self.exchange(&message, deadline)?)?.decode().map_err(Error::of_value)
-    }
-
-    /// As [`Connection::exchange`], but gives up on the whole connection at the deadline.
-    pub(crate) fn exchange_within(
-        &self,
-        message: &Message,
-        deadline: Deadline,
-    ) -> Result<Message, Error> {
-        socket::send(&self.socket, &message.bytes, &message.fds, deadline)
-            .map_err(Error::of_wire)?;
-        socket::recv(&self.socket, Limits::default(), deadline).map_err(Error::of_wire)
     }
 }
 

@@ -14,8 +14,9 @@ use crate::{Error, ErrorKind, Proxy};
 
 /// A list in the server of a manager, shared by all who have a clone.
 ///
-/// [`Client::list`](crate::Client::list) makes one. Each operation is atomic. The server keeps the elements encoded and knows nothing of
-/// their type; they may have handles in them, such as queues, connections, and other shared objects.
+/// [`Client::list`](crate::Client::list) makes one. Each operation is atomic. The server keeps the elements encoded
+/// and knows nothing of their type; they may have handles in them, such as queues, connections, and other shared
+/// objects.
 ///
 /// An element is a copy: what is done to a value that came out of the list is not done to the list.
 /// [`List::update`] changes an element in place, and an element that is itself a shared object is shared.
@@ -248,8 +249,8 @@ impl<T: DeserializeOwned> List<T> {
 impl<T: Serialize + DeserializeOwned> List<T> {
     /// Changes an element in place, and gives what the function returns.
     ///
-    /// The function works on a copy here. If somebody else has changed the element meanwhile it is called again, with the new
-    /// copy. So no update is lost, and the function should have no other effects.
+    /// The function works on a copy here. If somebody else has changed the element meanwhile it is called again, with
+    /// the new copy. So no update is lost, and the function should have no other effects.
     ///
     /// # Errors
     ///

@@ -12,8 +12,8 @@ use crate::{Error, ErrorKind, Proxy};
 
 /// A lock in the server of a manager, shared by all who have a clone.
 ///
-/// [`Client::lock`](crate::Client::lock) makes one. Who waits gets it in the order of asking. It is not reentrant: who asks for it
-/// while holding it waits for ever.
+/// [`Client::lock`](crate::Client::lock) makes one. Who waits gets it in the order of asking. It is not reentrant:
+/// who asks for it while holding it waits for ever.
 ///
 /// # Python
 ///
@@ -21,8 +21,8 @@ use crate::{Error, ErrorKind, Proxy};
 ///
 /// # If a process dies
 ///
-/// If it held the lock, the next one gets it, with [`LockGuard::owner_died`] saying so. It leaves the line if it waited. If the
-/// server dies, everyone who waits gets [`ErrorKind::Closed`].
+/// If it held the lock, the next one gets it, with [`LockGuard::owner_died`] saying so. It leaves the line if it
+/// waited. If the server dies, everyone who waits gets [`ErrorKind::Closed`].
 ///
 /// # Examples
 ///
@@ -136,7 +136,8 @@ pub struct LockGuard<'a> {
 }
 
 impl LockGuard<'_> {
-    /// Says whether the one who held the lock before died, or panicked, while holding it: what it protects may be half changed.
+    /// Says whether the one who held the lock before died, or panicked, while holding it: what it protects may be
+    /// half changed.
     ///
     /// Only the first to hold it afterwards is told.
     #[must_use]

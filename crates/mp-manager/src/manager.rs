@@ -23,8 +23,8 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A server process that keeps objects for many processes.
 ///
-/// It makes objects by the methods of [`Client`], which it dereferences to. Proxies to them can be arguments of processes and travel in
-/// messages. The server ignores Ctrl-C, so that others can finish their work with it.
+/// It makes objects by the methods of [`Client`], which it dereferences to. Proxies to them can be arguments of
+/// processes and travel in messages. The server ignores Ctrl-C, so that others can finish their work with it.
 ///
 /// # Dropping
 ///
@@ -36,9 +36,9 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 ///
 /// # If a process dies
 ///
-/// If the process that has the manager ends, in whatever way, the server is ended too. If the server dies, every call to it
-/// gives [`ErrorKind::Closed`], also those that wait. A client that dies takes with it its references, its place in lines, and the
-/// locks that it holds, which the next in line get with the news.
+/// If the process that has the manager ends, in whatever way, the server is ended too. If the server dies, every call
+/// to it gives [`ErrorKind::Closed`], also those that wait. A client that dies takes with it its references, its
+/// place in lines, and the locks that it holds, which the next in line get with the news.
 ///
 /// # Examples
 ///
@@ -116,12 +116,13 @@ impl Manager {
 
     /// Ends the server, and says how it ended.
     ///
-    /// It is asked to end; if it has not in time it is terminated, and if that does not help in the same time, killed. The time is
-    /// that of [`Builder::shutdown_timeout`].
+    /// It is asked to end; if it has not in time it is terminated, and if that does not help in the same time,
+    /// killed. The time is that of [`Builder::shutdown_timeout`].
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] in a forked copy of the process that started it: the server is not the copy's to end.
+    /// [`ErrorKind::InvalidInput`] in a forked copy of the process that started it: the server is not the copy's to
+    /// end.
     ///
     /// # Examples
     ///
@@ -234,8 +235,8 @@ impl<S: Setup> Builder<S> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Start`] if the process cannot be started, or if a function that registers panics or registers what has no name;
-    /// [`ErrorKind::Exhausted`].
+    /// [`ErrorKind::Start`] if the process cannot be started, or if a function that registers panics or registers
+    /// what has no name; [`ErrorKind::Exhausted`].
     ///
     /// # Examples
     ///

@@ -2,9 +2,9 @@
 
 /// A method of `T`: a function that takes `&T` or `&mut T` and then the arguments `Args`, a tuple of none to six.
 ///
-/// There is nothing to implement. `Takes` is [`TakesRef`] or [`TakesMut`], and the compiler finds it. A method goes by the name of
-/// its type: it must be a function itself, such as `Counter::add`, not a pointer to one and not a closure. It returns
-/// something that owns what it has, and takes arguments that do.
+/// There is nothing to implement. `Takes` is [`TakesRef`] or [`TakesMut`], and the compiler finds it. A method goes
+/// by the name of its type: it must be a function itself, such as `Counter::add`, not a pointer to one and not a
+/// closure. It returns something that owns what it has, and takes arguments that do.
 ///
 /// # Examples
 ///

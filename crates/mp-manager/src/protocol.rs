@@ -1,8 +1,8 @@
 //! What client and server say to each other.
 //!
-//! A client opens a connection by sending one end of a new socket pair through the socket of an object, or of the server
-//! itself. On a connection there is one request at a time, and one answer to each. The server has a thread for each
-//! connection.
+//! A client opens a connection by sending one end of a new socket pair through the socket of an object, or of the
+//! server itself. On a connection there is one request at a time, and one answer to each. The server has a thread for
+//! each connection.
 //!
 //! | message | bytes | descriptors |
 //! |---|---|---|

@@ -14,10 +14,10 @@ use crate::method::{Method, name_of};
 
 /// An object of type `T` in the server of a manager.
 ///
-/// [`Client::create`](crate::Client::create) makes one. It can be cloned, be an argument of a process, and travel in messages and in
-/// other shared objects. The server drops the object when nobody has a proxy to it any more, whether they were dropped or
-/// their processes died; also a proxy in a message that nobody has received counts. Objects that have proxies to each other in a circle
-/// live until the server ends.
+/// [`Client::create`](crate::Client::create) makes one. It can be cloned, be an argument of a process, and travel in
+/// messages and in other shared objects. The server drops the object when nobody has a proxy to it any more, whether
+/// they were dropped or their processes died; also a proxy in a message that nobody has received counts. Objects that
+/// have proxies to each other in a circle live until the server ends.
 ///
 /// Methods run one at a time, each whole: what a method does to the object is atomic for everyone.
 ///
@@ -53,14 +53,16 @@ impl<T> Proxy<T> {
     ///
     /// # Panics
     ///
-    /// Not here: a method that panics is an error of this call. The object stays as the method left it and is not poisoned.
+    /// Not here: a method that panics is an error of this call. The object stays as the method left it and is not
+    /// poisoned.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unregistered`](crate::ErrorKind::Unregistered) if the method is not in the [`Registry`](crate::Registry),
-    /// [`ErrorKind::Panicked`](crate::ErrorKind::Panicked), [`ErrorKind::Encode`](crate::ErrorKind::Encode),
-    /// [`ErrorKind::Decode`](crate::ErrorKind::Decode), [`ErrorKind::Exhausted`](crate::ErrorKind::Exhausted), and
-    /// [`ErrorKind::Closed`](crate::ErrorKind::Closed). An error that the method returns is its value.
+    /// [`ErrorKind::Unregistered`](crate::ErrorKind::Unregistered) if the method is not in the
+    /// [`Registry`](crate::Registry), [`ErrorKind::Panicked`](crate::ErrorKind::Panicked),
+    /// [`ErrorKind::Encode`](crate::ErrorKind::Encode), [`ErrorKind::Decode`](crate::ErrorKind::Decode),
+    /// [`ErrorKind::Exhausted`](crate::ErrorKind::Exhausted), and [`ErrorKind::Closed`](crate::ErrorKind::Closed). An
+    /// error that the method returns is its value.
     ///
     /// # Examples
     ///

@@ -15,8 +15,9 @@ use crate::{Error, ErrorKind, Proxy};
 
 /// A queue in the server of a manager, first in, first out, shared by all who have a clone.
 ///
-/// [`Client::queue`](crate::Client::queue) and [`Client::queue_bounded`](crate::Client::queue_bounded) make one. Who waits is served in the
-/// order of asking. A queue in shared memory is much faster; this one is for where a manager is there anyway.
+/// [`Client::queue`](crate::Client::queue) and [`Client::queue_bounded`](crate::Client::queue_bounded) make one. Who
+/// waits is served in the order of asking. A queue in shared memory is much faster; this one is for where a manager
+/// is there anyway.
 ///
 /// # Python
 ///
@@ -24,8 +25,8 @@ use crate::{Error, ErrorKind, Proxy};
 ///
 /// # If a process dies
 ///
-/// What it has put stays. What it was about to get stays too, unless the item was on its way to it already. It leaves the line if it
-/// waited.
+/// What it has put stays. What it was about to get stays too, unless the item was on its way to it already. It leaves
+/// the line if it waited.
 ///
 /// # Examples
 ///

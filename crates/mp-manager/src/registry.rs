@@ -25,8 +25,8 @@ pub(crate) type Construct =
 
 /// The table of types that a manager can make objects of, and of their methods.
 ///
-/// A function that fills it in is given to [`Builder::register`](crate::Builder::register) and runs in the server process. What is not
-/// in the table cannot be called: clients send names, never addresses of code.
+/// A function that fills it in is given to [`Builder::register`](crate::Builder::register) and runs in the server
+/// process. What is not in the table cannot be called: clients send names, never addresses of code.
 ///
 /// # Python
 ///

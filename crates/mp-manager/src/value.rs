@@ -46,8 +46,8 @@ impl<T> Value<T> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Decode`](crate::ErrorKind::Decode); and [`ErrorKind::Closed`](crate::ErrorKind::Closed), which every method of
-    /// this type has.
+    /// [`ErrorKind::Decode`](crate::ErrorKind::Decode); and [`ErrorKind::Closed`](crate::ErrorKind::Closed), which
+    /// every method of this type has.
     pub fn get(&self) -> Result<T, Error>
     where
         T: DeserializeOwned,
@@ -79,7 +79,8 @@ impl<T> Value<T> {
         self.proxy.call(Cell::replace, (Blob::encode(value)?,))?.decode()
     }
 
-    /// Sets the value if it equals `current` in its encoded form; otherwise gives the one that is there, as inner `Err`.
+    /// Sets the value if it equals `current` in its encoded form; otherwise gives the one that is there, as inner
+    /// `Err`.
     ///
     /// # Errors
     ///
@@ -107,8 +108,8 @@ impl<T> Value<T> {
 
     /// Changes the value in place, and gives what the function returns.
     ///
-    /// The function works on a copy here. If somebody else has changed the value meanwhile it is called again, with the new
-    /// copy. So no update is lost, and the function should have no other effects.
+    /// The function works on a copy here. If somebody else has changed the value meanwhile it is called again, with
+    /// the new copy. So no update is lost, and the function should have no other effects.
     ///
     /// # Errors
     ///

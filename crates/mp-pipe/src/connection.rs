@@ -16,9 +16,9 @@ use crate::{Messages, RecvError, SendError};
 
 /// One end of a connection, which sends messages of type `S` and receives messages of type `R`.
 ///
-/// [`pipe`](crate::pipe) and [`Connection::pair`] make the two ends. An end can be an argument of a process and part of a
-/// message. A clone is the same end once more: any number of threads and processes may use clones at the same time, each
-/// message is received by one of them, and the end is closed when the last is gone.
+/// [`pipe`](crate::pipe) and [`Connection::pair`] make the two ends. An end can be an argument of a process and part
+/// of a message. A clone is the same end once more: any number of threads and processes may use clones at the same
+/// time, each message is received by one of them, and the end is closed when the last is gone.
 ///
 /// # Python
 ///

@@ -9,8 +9,8 @@ use crate::link::Link;
 
 /// An iterator over the messages that come, until the other end is closed.
 ///
-/// [`Connection::iter`](crate::Connection::iter) and [`Receiver::iter`](crate::Receiver::iter) make it. A message that cannot be
-/// received is an `Err`, and the next one follows. `next` waits for a message.
+/// [`Connection::iter`](crate::Connection::iter) and [`Receiver::iter`](crate::Receiver::iter) make it. A message
+/// that cannot be received is an `Err`, and the next one follows. `next` waits for a message.
 #[derive(Debug)]
 pub struct Messages<'a, T> {
     link: &'a Link,

@@ -1,7 +1,7 @@
 //! One end of a connection, without types: how messages get to the other end.
 //!
-//! The socket is of type `SOCK_SEQPACKET`. It is never made nonblocking: that would be a property of the open socket, which other
-//! processes share. Each call says for itself that it does not wait, and waiting is done in `poll`.
+//! The socket is of type `SOCK_SEQPACKET`. It is never made nonblocking: that would be a property of the open socket,
+//! which other processes share. Each call says for itself that it does not wait, and waiting is done in `poll`.
 
 use std::cell::Cell;
 use std::io;

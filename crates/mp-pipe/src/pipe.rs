@@ -7,8 +7,8 @@ use crate::{Connection, Receiver, Sender};
 
 /// Makes a connection whose two ends both send and receive messages of type `T`.
 ///
-/// Give one end to another process, as an argument or in a message; [`Connection::pair`] is for messages of a different type
-/// each way.
+/// Give one end to another process, as an argument or in a message; [`Connection::pair`] is for messages of a
+/// different type each way.
 ///
 /// # Python
 ///

@@ -8,11 +8,12 @@ use mp_wire::{Deadline, poll};
 
 /// Waits until something can be received from at least one of the objects; gives the indices of all that are ready.
 ///
-/// A connection is ready when a message or the end of the stream can be received, a child process when it has ended, a socket or
-/// file when reading would not block. Anything with a descriptor will do. Objects of different types go together as `&dyn
-/// AsFd`. The same object may be there twice, and then is reported twice.
+/// A connection is ready when a message or the end of the stream can be received, a child process when it has ended,
+/// a socket or file when reading would not block. Anything with a descriptor will do. Objects of different types go
+/// together as `&dyn AsFd`. The same object may be there twice, and then is reported twice.
 ///
-/// `None` waits for as long as it takes. The result is empty when the time was over first. Without objects it sleeps for that time.
+/// `None` waits for as long as it takes. The result is empty when the time was over first. Without objects it sleeps
+/// for that time.
 ///
 /// # Python
 ///
@@ -20,8 +21,8 @@ use mp_wire::{Deadline, poll};
 ///
 /// # Errors
 ///
-/// [`io::ErrorKind::InvalidInput`] if there are no objects and no timeout, for nothing could ever end it, and if there are
-/// more objects than this process may have descriptors.
+/// [`io::ErrorKind::InvalidInput`] if there are no objects and no timeout, for nothing could ever end it, and if
+/// there are more objects than this process may have descriptors.
 ///
 /// # Examples
 ///

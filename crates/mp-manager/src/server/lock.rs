@@ -1,7 +1,7 @@
 //! The server's side of `Lock`: who holds it, and who waits.
 //!
-//! The holder is a connection. When it is closed, because its process has ended or was killed, the lock goes to the next one in line,
-//! who is told.
+//! The holder is a connection. When it is closed, because its process has ended or was killed, the lock goes to the
+//! next one in line, who is told.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

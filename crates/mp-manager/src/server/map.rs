@@ -84,7 +84,8 @@ impl Map {
         self.entries.remove(&place).map(|entry| entry.1.1)
     }
 
-    /// Makes the value of a key what the client wants, if it is still what the client has seen; or gives the present one.
+    /// Makes the value of a key what the client wants, if it is still what the client has seen; or gives the present
+    /// one.
     pub(crate) fn exchange(
         &mut self,
         key: Blob,

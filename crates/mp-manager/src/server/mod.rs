@@ -1,10 +1,12 @@
 //! The server: one thread that takes in connections, and one for each connection.
 //!
-//! Each object has a socket of its own. The server keeps one end; every proxy has the other, wherever it is: in a process,
-//! in a message that nobody has received yet, in an element of a list. The kernel counts them. When the last is gone, the server's end
-//! says so, and the object is dropped. So a process that is killed takes its references with it, and nobody has to count.
+//! Each object has a socket of its own. The server keeps one end; every proxy has the other, wherever it is: in a
+//! process, in a message that nobody has received yet, in an element of a list. The kernel counts them. When the last
+//! is gone, the server's end says so, and the object is dropped. So a process that is killed takes its references
+//! with it, and nobody has to count.
 //!
-//! A connection begins as one end of a socket pair that a client sends through such a socket, or through the one of the server itself.
+//! A connection begins as one end of a socket pair that a client sends through such a socket, or through the one of
+//! the server itself.
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};

@@ -1,7 +1,7 @@
 //! The server's side of `Queue`: items, and the clients that wait for one or for room.
 //!
-//! No thread waits. A client that has to is put in line with its request, and the one that makes it possible for it to go on
-//! gives it its answer.
+//! No thread waits. A client that has to is put in line with its request, and the one that makes it possible for it
+//! to go on gives it its answer.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -167,7 +167,8 @@ impl Reply {
         self.send(super::value(value))
     }
 
-    /// Notes that the request waits on an object, which is told if the client does not want to wait any longer or is gone.
+    /// Notes that the request waits on an object, which is told if the client does not want to wait any longer or is
+    /// gone.
     pub(crate) fn wait_on(&self, object: &Arc<dyn Object>) {
         *self.session.waits.lock() = Some(Arc::downgrade(object));
     }
