@@ -72,10 +72,11 @@ fn leak() {
     assert_eq!(entries("/proc/self/fd"), before + 1);
     drop((all, list));
 
-    // An idle server takes no time.
+    // An idle server takes no time; what it does at the edges may make a tick full.
+    settle();
     let time = ticks(manager.pid());
     thread::sleep(Duration::from_millis(200));
-    assert_eq!(ticks(manager.pid()), time);
+    assert!(ticks(manager.pid()) <= time + 1);
 
     // Servers go, with all connections to them.
     drop(manager);
