@@ -197,8 +197,6 @@ fn through_a_pool(manager: &Manager, method: StartMethod) {
 type Case = fn(&Manager, StartMethod);
 
 fn main() {
-    let manager = Manager::start().unwrap();
-    // Fork first: a pool has threads, which a process that forks must not have.
     let cases: [(&str, Case); 5] = [
         ("by_start_method", by_start_method),
         ("through_a_queue", through_a_queue),
@@ -206,15 +204,36 @@ fn main() {
         ("through_a_manager", through_a_manager),
         ("through_a_pool", through_a_pool),
     ];
+    // What `cargo test` and other runners ask of a test program.
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let flag = |name: &str| arguments.iter().any(|argument| argument == name);
+    let filters: Vec<&String> = arguments.iter().filter(|name| !name.starts_with('-')).collect();
+    let wanted = |name: &String| {
+        let fits = |filter: &&String| {
+            if flag("--exact") { *filter == name } else { name.contains(filter.as_str()) }
+        };
+        filters.is_empty() || filters.iter().any(fits)
+    };
     let mut count = 0;
+    let mut manager = None;
+    // Fork first: a pool has threads, which a process that forks must not have.
     for method in [StartMethod::Fork, StartMethod::Forkserver, StartMethod::Spawn] {
-        for (name, case) in cases {
-            if name != "through_a_pool" || method != StartMethod::Fork {
-                case(&manager, method);
-                println!("test {name} ({method:?}) ... ok");
-                count += 1;
+        for (case_name, case) in cases {
+            let name = format!("{method}::{case_name}");
+            let impossible = case_name == "through_a_pool" && method == StartMethod::Fork;
+            if impossible || flag("--ignored") || !wanted(&name) {
+                continue;
             }
+            if flag("--list") {
+                println!("{name}: test");
+                continue;
+            }
+            case(manager.get_or_insert_with(|| Manager::start().unwrap()), method);
+            println!("test {name} ... ok");
+            count += 1;
         }
     }
-    println!("\ntest result: ok. {count} passed; 0 failed");
+    if !flag("--list") {
+        println!("\ntest result: ok. {count} passed; 0 failed");
+    }
 }
