@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::link::Link;
-use crate::{Messages, RecvError, SendError};
+use crate::{Iter, RecvError, Results, SendError};
 
 /// One end of a connection, which sends messages of type `S` and receives messages of type `R`.
 ///
@@ -310,6 +310,9 @@ impl<S, R: DeserializeOwned> Connection<S, R> {
 
     /// Receives until the other end is closed.
     ///
+    /// A message that cannot be received ends the iteration too, as if it were the end; where that can happen, use
+    /// [`Connection::results`].
+    ///
     /// # Examples
     ///
     /// ```
@@ -318,18 +321,32 @@ impl<S, R: DeserializeOwned> Connection<S, R> {
     ///     here.send(&number)?;
     /// }
     /// drop(here);
-    /// assert_eq!(there.iter().sum::<Result<u32, _>>()?, 6);
+    /// assert_eq!(there.iter().sum::<u32>(), 6);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[must_use]
-    pub fn iter(&self) -> Messages<'_, R> {
-        Messages::new(&self.link)
+    pub fn iter(&self) -> Iter<'_, R> {
+        Iter::new(&self.link)
+    }
+
+    /// Receives until the other end is closed. An error is that of one message, and the iteration goes on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (sender, receiver) = mp_pipe::simplex::<char>()?;
+    /// sender.send(&'a')?;
+    /// drop(sender);
+    /// assert_eq!(receiver.results().collect::<Result<String, _>>()?, "a");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn results(&self) -> Results<'_, R> {
+        Results::new(&self.link)
     }
 }
 
 impl<'a, S, R: DeserializeOwned> IntoIterator for &'a Connection<S, R> {
-    type Item = Result<R, RecvError>;
-    type IntoIter = Messages<'a, R>;
+    type Item = R;
+    type IntoIter = Iter<'a, R>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.iter()

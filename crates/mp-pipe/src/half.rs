@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::link::Link;
-use crate::{Messages, RecvError, SendError};
+use crate::{Iter, RecvError, Results, SendError};
 
 /// The end that sends, of a connection that [`simplex`](crate::simplex) made.
 ///
@@ -26,7 +26,7 @@ use crate::{Messages, RecvError, SendError};
 /// let other = sender.clone();
 /// thread::spawn(move || other.send(&1));
 /// thread::spawn(move || sender.send(&2));
-/// assert_eq!(receiver.iter().sum::<Result<u32, _>>()?, 3);
+/// assert_eq!(receiver.iter().sum::<u32>(), 3);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Serialize, Deserialize)]
@@ -94,7 +94,7 @@ impl<T: Serialize> Sender<T> {
 /// sender.send(&"last words".to_owned())?;
 /// drop(sender);
 /// for message in &receiver {
-///     assert_eq!(message?, "last words");
+///     assert_eq!(message, "last words");
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -187,15 +187,32 @@ impl<T: DeserializeOwned> Receiver<T> {
     }
 
     /// Receives until all senders are gone.
-    #[must_use]
-    pub fn iter(&self) -> Messages<'_, T> {
-        Messages::new(&self.link)
+    ///
+    /// A message that cannot be received ends the iteration too, as if it were the end; where that can happen, use
+    /// [`Receiver::results`].
+    pub fn iter(&self) -> Iter<'_, T> {
+        Iter::new(&self.link)
+    }
+
+    /// Receives until the other end is closed. An error is that of one message, and the iteration goes on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (sender, receiver) = mp_pipe::simplex::<char>()?;
+    /// sender.send(&'a')?;
+    /// drop(sender);
+    /// assert_eq!(receiver.results().collect::<Result<String, _>>()?, "a");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn results(&self) -> Results<'_, T> {
+        Results::new(&self.link)
     }
 }
 
 impl<'a, T: DeserializeOwned> IntoIterator for &'a Receiver<T> {
-    type Item = Result<T, RecvError>;
-    type IntoIter = Messages<'a, T>;
+    type Item = T;
+    type IntoIter = Iter<'a, T>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.iter()

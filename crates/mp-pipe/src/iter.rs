@@ -1,5 +1,8 @@
 //! Receiving until the end of the stream.
 
+use std::iter::FusedIterator;
+use std::marker::PhantomData;
+
 use serde::de::DeserializeOwned;
 
 use mp_wire::Deadline;
@@ -7,24 +10,49 @@ use mp_wire::Deadline;
 use crate::RecvError;
 use crate::link::Link;
 
-/// An iterator over the messages that come, until the other end is closed.
+/// The messages that come, until the other end is closed.
 ///
-/// [`Connection::iter`](crate::Connection::iter) and [`Receiver::iter`](crate::Receiver::iter) make it. A message
-/// that cannot be received is an `Err`, and the next one follows. `next` waits for a message.
+/// [`Connection::iter`](crate::Connection::iter) and [`Receiver::iter`](crate::Receiver::iter) make it.
 #[derive(Debug)]
-pub struct Messages<'a, T> {
-    link: &'a Link,
-    ended: bool,
-    message: std::marker::PhantomData<fn() -> T>,
+#[must_use = "messages are received as the iterator is used"]
+pub struct Iter<'a, T> {
+    results: Results<'a, T>,
 }
 
-impl<'a, T> Messages<'a, T> {
+/// The messages that come and their errors, until the other end is closed.
+///
+/// [`Connection::results`](crate::Connection::results) and [`Receiver::results`](crate::Receiver::results) make it.
+#[derive(Debug)]
+#[must_use = "messages are received as the iterator is used"]
+pub struct Results<'a, T> {
+    link: &'a Link,
+    ended: bool,
+    message: PhantomData<fn() -> T>,
+}
+
+impl<'a, T> Iter<'a, T> {
     pub(crate) fn new(link: &'a Link) -> Self {
-        Self { link, ended: false, message: std::marker::PhantomData }
+        Self { results: Results::new(link) }
     }
 }
 
-impl<T: DeserializeOwned> Iterator for Messages<'_, T> {
+impl<'a, T> Results<'a, T> {
+    pub(crate) fn new(link: &'a Link) -> Self {
+        Self { link, ended: false, message: PhantomData }
+    }
+}
+
+impl<T: DeserializeOwned> Iterator for Iter<'_, T> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        let message = self.results.next()?.ok();
+        self.results.ended |= message.is_none();
+        message
+    }
+}
+
+impl<T: DeserializeOwned> Iterator for Results<'_, T> {
     type Item = Result<T, RecvError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -40,4 +68,5 @@ impl<T: DeserializeOwned> Iterator for Messages<'_, T> {
     }
 }
 
-impl<T: DeserializeOwned> std::iter::FusedIterator for Messages<'_, T> {}
+impl<T: DeserializeOwned> FusedIterator for Iter<'_, T> {}
+impl<T: DeserializeOwned> FusedIterator for Results<'_, T> {}

@@ -13,6 +13,6 @@ mod wait;
 pub use connection::Connection;
 pub use error::{RecvError, SendError};
 pub use half::{Receiver, Sender};
-pub use iter::Messages;
+pub use iter::{Iter, Results};
 pub use pipe::{pipe, simplex};
 pub use wait::wait;

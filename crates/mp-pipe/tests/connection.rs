@@ -368,11 +368,22 @@ fn iteration_ends_with_the_stream() {
     sender.send_bytes(b"").unwrap();
     sender.send(&2).unwrap();
     drop(sender);
-    let mut all = receiver.iter();
+    let mut all = receiver.results();
     assert_eq!(all.next().unwrap().unwrap(), 1);
     assert!(matches!(all.next(), Some(Err(RecvError::Decode(_)))));
     assert_eq!(all.next().unwrap().unwrap(), 2);
     assert!(all.next().is_none() && all.next().is_none());
+}
+
+#[test]
+fn plain_iteration_ends_with_a_message_that_does_not_decode() {
+    let (sender, receiver) = simplex::<u16>().unwrap();
+    sender.send(&1).unwrap();
+    sender.send_bytes(b"").unwrap();
+    sender.send(&2).unwrap();
+    drop(sender);
+    assert_eq!(receiver.iter().collect::<Vec<_>>(), [1]);
+    assert_eq!(receiver.iter().collect::<Vec<_>>(), [2]);
 }
 
 #[test]
@@ -401,7 +412,7 @@ fn many_writers_and_readers_do_not_mix() {
                 let mut next = [0; WRITERS];
                 let mut count = 0;
                 for message in &receiver {
-                    let (writer, number, bytes) = message.unwrap();
+                    let (writer, number, bytes) = message;
                     assert!(number >= next[writer], "out of order");
                     next[writer] = number + 1;
                     assert_eq!(bytes.len(), len_of(writer, number));
