@@ -34,6 +34,9 @@ const LEAST_RESERVE: usize = 1 << 20;
 /// How long a call that does not wait waits for another one that is in the middle of a put or a get.
 const PATIENCE: Duration = Duration::from_millis(100);
 
+/// After how long such a call looks again whether that one has begun to wait itself.
+const SOON: Duration = Duration::from_micros(100);
+
 /// Sends byte records between any number of processes, in order, through shared memory.
 ///
 /// Cloning makes another handle on the same ring, and so does sending it in a message. See the [module](self) for

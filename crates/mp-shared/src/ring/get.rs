@@ -52,13 +52,17 @@ impl Ring {
     fn lock_head(&self, deadline: Deadline) -> Result<Held<'_>, GetError> {
         let lock = self.header.head.lock();
         let mut result = lock.lock(deadline);
-        if result == Err(LockError::TimedOut) && deadline == Deadline::NOW {
-            if self.is_empty()? {
-                let closed = self.header.tail.word().is_closed();
-                return Err(if closed { GetError::Closed } else { GetError::Empty });
+        if deadline == Deadline::NOW {
+            let end = Deadline::after(super::PATIENCE);
+            while result == Err(LockError::TimedOut) && !end.is_past() {
+                if self.is_empty()? {
+                    let closed = self.header.tail.word().is_closed();
+                    return Err(if closed { GetError::Closed } else { GetError::Empty });
+                }
+                // There is an item, so the one before us is about to finish. It may take the last one and then wait for
+                // the next, with the lock in its hands: look again soon.
+                result = lock.lock(Deadline::after(super::SOON));
             }
-            // There is an item, so the one before us is about to finish.
-            result = lock.lock(Deadline::after(super::PATIENCE));
         }
         match result {
             Ok(_) => Ok(Held(lock)),

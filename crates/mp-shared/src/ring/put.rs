@@ -103,15 +103,19 @@ impl Ring {
     fn lock_tail(&self, deadline: Deadline) -> Result<Held<'_>, PutError> {
         let lock = self.header.tail.lock();
         let mut result = lock.lock(deadline);
-        if result == Err(LockError::TimedOut) && deadline == Deadline::NOW {
-            if self.header.tail.word().is_closed() {
-                return Err(PutError::Closed);
+        if deadline == Deadline::NOW {
+            let end = Deadline::after(super::PATIENCE);
+            while result == Err(LockError::TimedOut) && !end.is_past() {
+                if self.header.tail.word().is_closed() {
+                    return Err(PutError::Closed);
+                }
+                if self.is_full()? {
+                    return Err(PutError::Full);
+                }
+                // There is room, so the one before us is about to finish. It may fill the ring and then wait for room,
+                // with the lock in its hands: look again soon.
+                result = lock.lock(Deadline::after(super::SOON));
             }
-            if self.is_full()? {
-                return Err(PutError::Full);
-            }
-            // There is room, so the one before us is about to finish.
-            result = lock.lock(Deadline::after(super::PATIENCE));
         }
         match result {
             Ok(_) => Ok(Held(lock)),
