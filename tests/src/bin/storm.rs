@@ -21,10 +21,8 @@ fn storm() -> Role {
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = caught as extern "C" fn(libc::c_int) as usize;
     // SAFETY: the handler adds to an atomic and nothing else.
-    assert_eq!(
-        unsafe { libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut()) },
-        0
-    );
+    let set = unsafe { libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut()) };
+    assert_eq!(set, 0);
     let target = std::process::id().cast_signed();
     Role::fork(|| {
         while mp_tests::proc::entry(target).is_some_and(|entry| entry.state != 'Z') {

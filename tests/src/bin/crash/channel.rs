@@ -49,7 +49,7 @@ pub(crate) trait Channel: Sized {
 }
 
 /// Runs each operation once, for what happens only once to have happened.
-fn warm_up<C: Channel>() {
+pub(crate) fn warm_up<C: Channel>() {
     let channel = C::make(Some(4));
     assert_eq!(channel.put(1, NOW), Outcome::Done(1));
     assert_eq!(channel.get(NOW), Outcome::Done(1));
@@ -70,7 +70,7 @@ fn note(slot: &Slot, outcome: Outcome) {
     slot.done(result);
 }
 
-fn consumer<C: Channel>(channel: &C, slot: &Slot) -> Role {
+pub(crate) fn consumer<C: Channel>(channel: &C, slot: &Slot) -> Role {
     let role = Role::fork(|| {
         slot.ready();
         note(slot, channel.get(None));
@@ -100,7 +100,7 @@ fn victim<C: Channel>(
 }
 
 /// Notes what is torn, lost or doubled in `seen`, given what must be there and what may be.
-fn account(verdict: &mut Verdict, seen: &[u64], must: &[u64], may: &[u64]) {
+pub(crate) fn account(verdict: &mut Verdict, seen: &[u64], must: &[u64], may: &[u64]) {
     verdict.torn |= seen.contains(&TORN);
     let count = |id: &u64| seen.iter().filter(|&seen| seen == id).count();
     verdict.lost |= must.iter().any(|id| count(id) == 0);
@@ -112,7 +112,7 @@ fn account(verdict: &mut Verdict, seen: &[u64], must: &[u64], may: &[u64]) {
 }
 
 /// Takes all that is inside; each must come at once.
-fn drain<C: Channel>(channel: &C, verdict: &mut Verdict) -> Vec<u64> {
+pub(crate) fn drain<C: Channel>(channel: &C, verdict: &mut Verdict) -> Vec<u64> {
     let mut seen = Vec::new();
     let mut take = || loop {
         match channel.get(NOW) {

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper program fails loudly")]
 
 mod channel;
+mod events;
 mod lock;
 mod locks;
 #[cfg(feature = "whole")]
@@ -49,6 +50,10 @@ const SCENARIOS: &[(&str, Trial)] = &[
     ("ring_put_into_full", channel::put_into_full::<TestRing>),
     ("ring_close_with_sleepers", channel::close_with_sleepers::<TestRing>),
     ("ring_close_with_producers", channel::close_with_producers::<TestRing>),
+    ("ring_put_many", rings::put_many),
+    ("ring_get_that_punches", rings::get_that_punches),
+    ("event_set_with_waiters", events::set_with_waiters),
+    ("event_wait_beside_another", events::wait_beside_another),
 ];
 
 #[cfg(feature = "whole")]

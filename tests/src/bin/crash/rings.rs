@@ -1,12 +1,15 @@
 //! The ring of `mp-shared`, as the scenarios take it.
 
 use std::cell::{Cell, RefCell};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use mp_shared::ring::{GetError, PutError, Ring};
+use mp_tests::step::{Board, End, Kill, LIVENESS, Victim, within_liveness};
+use mp_tests::sweep::Verdict;
 use mp_wire::Deadline;
 
-use crate::channel::{Channel, Grows, Outcome, TORN};
+use crate::channel::{self, Channel, Grows, Outcome, TORN};
 
 /// A message is its id, nine times over: 72 bytes.
 const COPIES: usize = 9;
@@ -99,4 +102,103 @@ impl Grows for TestRing {
         // A jump needs 16 bytes behind the last message.
         (ARENA - 16) / FOOTPRINT
     }
+}
+
+/// Three records that are put together are there together, or not at all.
+pub(crate) fn put_many(kill: Kill) -> Verdict {
+    let (board, channel) = (Board::new(), TestRing::make(None));
+    let slots = [board.slot(0), board.slot(1)];
+    let _consumers = slots.map(|slot| channel::consumer(&channel, slot));
+    let messages = [7, 8, 9].map(message);
+    let stop = Victim::start(&board, channel::warm_up::<TestRing>, |()| {
+        let records = [7, 8, 9].map(|id| (id, &messages[id as usize - 7][..]));
+        channel.ring.put_many(&records, Deadline::NEVER).expect("there is room");
+    })
+    .run(kill, || false);
+    let mut verdict = Verdict::new(stop);
+    let ended = within_liveness(|| channel.len() != 3 && channel.len() != 2);
+    verdict.progress(ended, "a consumer of what was put");
+    let all = channel.len() == 1 || slots.iter().any(|slot| slot.is_done());
+    let mut must = if all || stop.end == End::Completed { vec![7, 8, 9] } else { vec![] };
+    for id in [100, 101] {
+        must.push(id);
+        verdict.hang |= channel.put(id, Some(LIVENESS)) != Outcome::Done(id);
+    }
+    let ended = within_liveness(|| slots.iter().all(|slot| slot.is_done()));
+    verdict.progress(ended, "a consumer");
+    let mut seen: Vec<u64> = slots.iter().flat_map(|slot| slot.noted()).collect();
+    seen.extend(channel::drain(&channel, &mut verdict));
+    channel::account(&mut verdict, &seen, &must, &[]);
+    verdict
+}
+
+/// The bytes of a record that takes 2,048 of them, so that 128 make a step of memory that is given back.
+fn filler(id: u64) -> Vec<u8> {
+    id.to_ne_bytes().repeat((2048 - 16) / 8)
+}
+
+/// Enough of them for the backlog to reach an arena of 8 MiB.
+const FILLERS: u64 = 4800;
+
+fn backlog() -> Ring {
+    let ring = Ring::new().expect("a ring");
+    for id in 0..FILLERS {
+        ring.put(id, &[&filler(id)], Deadline::NOW).expect("there is room");
+    }
+    ring
+}
+
+fn take(ring: &Ring, id: u64) -> bool {
+    let mut bytes = Vec::new();
+    let item = ring.get(&mut bytes, Deadline::NOW);
+    item.is_ok_and(|item| item.tag == id && item.sequence == id) && bytes == filler(id)
+}
+
+/// After how many records the next one gives back memory of the largest arena in use.
+fn fill_to_punch() -> u64 {
+    static FOUND: OnceLock<u64> = OnceLock::new();
+    *FOUND.get_or_init(|| {
+        let ring = backlog();
+        let resident = || ring.segment().resident().expect("a size");
+        let mut last = None;
+        let mut before = resident();
+        for id in 0..FILLERS - 10 {
+            assert!(take(&ring, id));
+            if resident() < before {
+                last = Some(id);
+            }
+            before = resident();
+        }
+        last.expect("memory is given back")
+    })
+}
+
+/// A get that gives back memory behind the head, in an arena that it stays in.
+pub(crate) fn get_that_punches(kill: Kill) -> Verdict {
+    let (board, before) = (Board::new(), fill_to_punch());
+    let ring = backlog();
+    for id in 0..before {
+        assert!(take(&ring, id));
+    }
+    let resident = || ring.segment().resident().expect("a size");
+    let whole = resident();
+    let stop = Victim::start(&board, channel::warm_up::<TestRing>, |()| {
+        assert!(take(&ring, before), "a torn record");
+    })
+    .run(kill, || false);
+    let mut verdict = Verdict::new(stop);
+    // Else this would not be the scenario that it says it is.
+    assert!(stop.end != End::Completed || resident() < whole, "no memory was given back");
+    let left = ring.len().expect("a ring that is whole") as u64;
+    let first = FILLERS - left;
+    verdict.lost |= first != before && first != before + 1;
+    verdict.lost |= stop.end == End::Completed && first == before;
+    // More comes behind, where memory was given back, and nothing is missing or torn.
+    let end = FILLERS + 3000;
+    for id in FILLERS..end {
+        verdict.hang |= ring.put(id, &[&filler(id)], Deadline::after(LIVENESS)).is_err();
+    }
+    verdict.torn |= !(first..end).all(|id| take(&ring, id));
+    verdict.doubled |= !ring.is_empty().expect("a ring that is whole");
+    verdict
 }
