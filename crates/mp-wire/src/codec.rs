@@ -5,7 +5,9 @@
 //! return, error or panic, so that a `Serialize` that encodes something else inside works.
 
 use std::any::type_name;
-use std::cell::RefCell;
+use std::cell::Cell;
+use std::mem::ManuallyDrop;
+use std::thread::LocalKey;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,55 +15,83 @@ use serde::de::DeserializeOwned;
 use crate::guard::{Budget, Guarded};
 use crate::{Error, ErrorKind, Fd, Message};
 
-/// A list of descriptors, while a message is being encoded or decoded in this thread.
-type Slot = RefCell<Option<Vec<Fd>>>;
+/// The descriptors of the message that is being encoded or decoded in this thread, if one is.
+struct Slot {
+    active: Cell<bool>,
+    /// Empty between messages, so nothing is lost by never dropping it; and what has no destructor is quicker to reach.
+    list: Cell<ManuallyDrop<Vec<Fd>>>,
+}
+
+impl Slot {
+    const fn new() -> Self {
+        Self { active: Cell::new(false), list: Cell::new(ManuallyDrop::new(Vec::new())) }
+    }
+
+    #[inline]
+    fn replace(&self, list: Vec<Fd>) -> Vec<Fd> {
+        ManuallyDrop::into_inner(self.list.replace(ManuallyDrop::new(list)))
+    }
+}
 
 thread_local! {
-    static ENCODING: Slot = const { RefCell::new(None) };
-    static DECODING: Slot = const { RefCell::new(None) };
+    static ENCODING: Slot = const { Slot::new() };
+    static DECODING: Slot = const { Slot::new() };
 }
 
 /// Puts a list into its slot for the time of a call, and what was there before back afterwards.
 struct Scope {
-    slot: &'static std::thread::LocalKey<Slot>,
-    outer: Option<Vec<Fd>>,
+    slot: &'static LocalKey<Slot>,
+    outer: Vec<Fd>,
+    was_active: bool,
 }
 
 impl Scope {
     #[inline]
-    fn enter(slot: &'static std::thread::LocalKey<Slot>, list: Vec<Fd>) -> Self {
-        Self { slot, outer: slot.replace(Some(list)) }
+    fn enter(slot: &'static LocalKey<Slot>, list: Vec<Fd>) -> Self {
+        slot.with(|it| Self { slot, was_active: it.active.replace(true), outer: it.replace(list) })
     }
 
     #[inline]
     fn leave(self) -> Vec<Fd> {
-        self.slot.take().unwrap_or_default()
+        self.slot.with(|slot| slot.replace(Vec::new()))
     }
 }
 
 impl Drop for Scope {
     #[inline]
     fn drop(&mut self) {
-        // Not `set`, which is not inlined and costs more than all the rest of this.
-        self.slot.replace(self.outer.take());
+        self.slot.with(|slot| {
+            slot.active.set(self.was_active);
+            // What is left of a call that failed is closed here.
+            drop(slot.replace(std::mem::take(&mut self.outer)));
+        });
     }
 }
 
 /// Adds a descriptor to the message that is being encoded, and gives its index; `None` outside a message.
 pub(crate) fn attach(fd: &Fd) -> Option<u32> {
-    ENCODING.with_borrow_mut(|list| {
-        let list = list.as_mut()?;
+    ENCODING.with(|slot| {
+        if !slot.active.get() {
+            return None;
+        }
+        let mut list = slot.replace(Vec::new());
         let index = list.iter().position(|known| known.is_same(fd)).unwrap_or_else(|| {
             list.push(fd.clone());
             list.len() - 1
         });
+        slot.replace(list);
         u32::try_from(index).ok()
     })
 }
 
 /// A descriptor of the message that is being decoded; `None` outside a message or beyond its last one.
 pub(crate) fn detach(index: u32) -> Option<Fd> {
-    DECODING.with_borrow(|list| list.as_ref()?.get(index as usize).cloned())
+    DECODING.with(|slot| {
+        let list = slot.replace(Vec::new());
+        let fd = list.get(index as usize).cloned();
+        slot.replace(list);
+        fd
+    })
 }
 
 /// Encodes a value into a message: bytes, and the descriptors of the handles in it.
