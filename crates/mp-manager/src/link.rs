@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use mp_wire::{Deadline, Fd, Limits, Message, poll, socket};
+use mp_wire::{Deadline, Fd, Limits, Message, Spin, poll, socket};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -16,6 +16,9 @@ use crate::protocol::{Request, open_answer, seal_request};
 
 /// How many connections are kept for the next calls: more than that are needed only while more threads call at once.
 const KEPT: usize = 16;
+
+/// Whether looking for an answer before sleeping has been paying off in this process.
+static SPIN: Spin = Spin::new();
 
 /// The servers that this process has handles on.
 static LINKS: Mutex<Option<HashMap<u128, Weak<Link>>>> = Mutex::new(None);
@@ -228,7 +231,8 @@ impl Connection {
     }
 
     fn recv(&self, deadline: Deadline) -> Result<Message, Error> {
-        socket::recv(&self.socket, Limits::default(), deadline).map_err(Error::of_wire)
+        socket::recv_spinning(&self.socket, Limits::default(), deadline, &SPIN)
+            .map_err(Error::of_wire)
     }
 
     /// As [`Handle::call`], on this very connection.

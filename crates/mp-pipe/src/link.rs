@@ -87,12 +87,9 @@ impl Link {
     }
 
     fn recv_message(&self, deadline: Deadline) -> Result<Message, RecvError> {
-        if deadline != Deadline::NOW {
-            SPIN.until(|| self.poll(Deadline::NOW).unwrap_or(true) || deadline.is_past());
-        }
         let bytes = usize::try_from(self.max).unwrap_or(usize::MAX);
         let limits = Limits { bytes, ..Limits::default() };
-        socket::recv(&self.socket, limits, deadline).map_err(RecvError::from_wire)
+        socket::recv_spinning(&self.socket, limits, deadline, &SPIN).map_err(RecvError::from_wire)
     }
 
     pub(crate) fn poll(&self, deadline: Deadline) -> io::Result<bool> {

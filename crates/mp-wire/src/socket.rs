@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use crate::sys::{self, MAX_PACKET_FDS, Packet};
-use crate::{Deadline, Error, ErrorKind, Fd, Message, poll};
+use crate::{Deadline, Error, ErrorKind, Fd, Message, Spin, poll};
 
 /// The longest payload that goes into the packet itself.
 const MAX_INLINE: usize = 64 * 1024;
@@ -127,11 +127,44 @@ pub fn send(socket: impl AsFd, bytes: &[u8], fds: &[Fd], deadline: Deadline) -> 
 /// [`ErrorKind::TimedOut`], [`ErrorKind::TooLarge`], [`ErrorKind::DescriptorsLost`] if this process may not open as
 /// many descriptors as came, and [`ErrorKind::Protocol`] for what is not a message.
 pub fn recv(socket: impl AsFd, limits: Limits, deadline: Deadline) -> Result<Message, Error> {
-    let socket = socket.as_fd();
+    recv_with(socket.as_fd(), limits, deadline, None)
+}
+
+/// Receives one message as [`recv`] does, but looks for a while before it sleeps, as long as that has been paying off.
+///
+/// # Errors
+///
+/// As [`recv`].
+pub fn recv_spinning(
+    socket: impl AsFd,
+    limits: Limits,
+    deadline: Deadline,
+    spin: &Spin,
+) -> Result<Message, Error> {
+    let spin = Some(spin).filter(|_| deadline != Deadline::NOW);
+    recv_with(socket.as_fd(), limits, deadline, spin)
+}
+
+fn recv_with(
+    socket: BorrowedFd<'_>,
+    limits: Limits,
+    deadline: Deadline,
+    spin: Option<&Spin>,
+) -> Result<Message, Error> {
     SCRATCH.with_borrow_mut(|scratch| {
         scratch.resize(MAX_INLINE, 0);
         let mut header = [0; HEADER];
-        let packet = recv_packet(socket, &mut header, scratch, deadline)?;
+        let mut seen = None;
+        if let Some(spin) = spin {
+            spin.until(|| {
+                seen = try_packet(socket, &mut header, scratch).transpose();
+                seen.is_some() || deadline.is_past()
+            });
+        }
+        let packet = match seen {
+            Some(packet) => packet?,
+            None => recv_packet(socket, &mut header, scratch, deadline)?,
+        };
         open(&header, scratch, packet, limits)
     })
 }
@@ -143,21 +176,35 @@ fn recv_packet(
     deadline: Deadline,
 ) -> Result<Packet, Error> {
     loop {
+        if let Some(packet) = try_packet(socket, header, body)? {
+            return Ok(packet);
+        }
+        let ready = poll::wait_readable(socket, deadline);
+        if !ready.map_err(|error| Error::from_io("cannot wait for a message", error))? {
+            return Err(Error::new(ErrorKind::TimedOut, "no message came in time"));
+        }
+    }
+}
+
+/// Receives a packet if there is one.
+fn try_packet(
+    socket: BorrowedFd<'_>,
+    header: &mut [u8],
+    body: &mut [u8],
+) -> Result<Option<Packet>, Error> {
+    loop {
         match sys::recv_packet(socket, header, body, libc::MSG_DONTWAIT) {
             Ok(packet) if packet.len == 0 && packet.fds.is_empty() => {
                 return Err(Error::new(ErrorKind::Closed, "the other end is closed"));
             }
-            Ok(packet) => return Ok(packet),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // Said once, when the other end was closed with messages unread there. What came from it is still here.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let ready = poll::wait_readable(socket, deadline);
-                if !ready.map_err(|error| Error::from_io("cannot wait for a message", error))? {
-                    return Err(Error::new(ErrorKind::TimedOut, "no message came in time"));
-                }
-            }
-            Err(error) => return Err(Error::from_io("no message can be received", error)),
+            Ok(packet) => return Ok(Some(packet)),
+            Err(error) => match error.kind() {
+                io::ErrorKind::Interrupted => {}
+                // Said once, when the other end was closed with messages unread there. What came from it is still here.
+                io::ErrorKind::ConnectionReset => {}
+                io::ErrorKind::WouldBlock => return Ok(None),
+                _ => return Err(Error::from_io("no message can be received", error)),
+            },
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use std::thread;
 
 use mp_process::Panic;
-use mp_wire::{Deadline, Fd, Limits, Message, socket};
+use mp_wire::{Deadline, Fd, Limits, Message, Spin, socket};
 use nix::sys::socket::{Shutdown, shutdown};
 use parking_lot::Mutex;
 
@@ -54,8 +54,11 @@ impl Session {
     }
 
     fn serve(self: &Arc<Self>, server: &Arc<Server>) {
+        // Of this client alone: another may ask more often.
+        let spin = Spin::new();
         loop {
-            match socket::recv(&self.socket, Limits::default(), Deadline::NEVER) {
+            let limits = Limits::default();
+            match socket::recv_spinning(&self.socket, limits, Deadline::NEVER, &spin) {
                 Ok(message) => {
                     if !self.request(server, message) {
                         break;
