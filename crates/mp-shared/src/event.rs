@@ -85,7 +85,7 @@ impl Event {
     /// # Ok::<(), mp_shared::Error>(())
     /// ```
     pub fn set(&self) {
-        let word = &self.0.head().word;
+        let word = &self.0.head().words[0];
         let mut value = word.load(Relaxed);
         loop {
             if value & (SET | ASLEEP) == ASLEEP {
@@ -112,7 +112,7 @@ impl Event {
     /// # Ok::<(), mp_shared::Error>(())
     /// ```
     pub fn clear(&self) {
-        let word = &self.0.head().word;
+        let word = &self.0.head().words[0];
         let mut value = word.load(Relaxed);
         while value & SET != 0 {
             // All that slept were woken when the flag was raised.
@@ -127,7 +127,7 @@ impl Event {
     /// Says whether the flag is up.
     #[must_use]
     pub fn is_set(&self) -> bool {
-        self.0.head().word.load(Acquire) & SET != 0
+        self.0.head().words[0].load(Acquire) & SET != 0
     }
 
     /// Waits until the flag is raised; returns at once if it is up.
@@ -164,7 +164,7 @@ impl Event {
     }
 
     fn wait_until(&self, deadline: Deadline) -> bool {
-        let word = &self.0.head().word;
+        let word = &self.0.head().words[0];
         let first = word.load(Acquire);
         // Raised since, though perhaps taken down again: then the count has changed.
         let raised = |value: u32| value & SET != 0 || (value ^ first) & !(SET | ASLEEP) != 0;

@@ -20,6 +20,7 @@ mod raw;
 pub mod ring;
 pub mod robust;
 pub mod segment;
+mod slots;
 mod sys;
 #[cfg(test)]
 mod testing;

@@ -1,10 +1,11 @@
 //! A thing of this crate at its place in a segment: a head that says what it is, then a lock if it has one, then elements.
 //!
 //! The head is written before anybody else has the segment. Whoever attaches compares it with what it expects, reading each
-//! field once, and from then on uses its own copy. `poisoned`, `exposed` and `word` change later: see `lock.rs` and `event.rs`.
+//! field once, and from then on uses its own copy. `poisoned`, `exposed` and `words` change later: see `lock.rs` and `event.rs`.
 #![expect(unsafe_code, reason = "elements lie in memory that other processes write")]
 
 use std::any::type_name;
+use std::fmt;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -25,6 +26,15 @@ pub(crate) enum Tag {
     Array = u32::from_le_bytes(*b"arra"),
     RawValue = u32::from_le_bytes(*b"rval"),
     RawArray = u32::from_le_bytes(*b"rarr"),
+    RLock = u32::from_le_bytes(*b"rlck"),
+    Semaphore = u32::from_le_bytes(*b"sema"),
+    Condition = u32::from_le_bytes(*b"cond"),
+    Barrier = u32::from_le_bytes(*b"barr"),
+    RwLock = u32::from_le_bytes(*b"rwlk"),
+    Once = u32::from_le_bytes(*b"once"),
+    Atomic = u32::from_le_bytes(*b"atom"),
+    Vec = u32::from_le_bytes(*b"vect"),
+    Chunked = u32::from_le_bytes(*b"chnk"),
 }
 
 /// The beginning of an object.
@@ -39,8 +49,8 @@ pub(crate) struct Head {
     pub(crate) poisoned: AtomicU32,
     /// What the lock protects is in somebody's hands, so that it may be half changed: not zero if so.
     pub(crate) exposed: AtomicU32,
-    /// What an event is made of.
-    pub(crate) word: AtomicU32,
+    /// What an event, a condition and their like are made of.
+    pub(crate) words: [AtomicU32; 5],
 }
 
 // SAFETY: `repr(C)`, made of atomics alone.
@@ -70,6 +80,11 @@ impl Shape {
     /// The shape of an object without elements.
     pub(crate) const fn plain(tag: Tag) -> Self {
         Self { tag, size: 0, align: 1, type_hash: 0, len: Some(0) }
+    }
+
+    /// The shape of an object with any number of elements that are not plain data.
+    pub(crate) const fn row<T: Shared>(tag: Tag) -> Self {
+        Self { tag, size: size_of::<T>(), align: align_of::<T>(), type_hash: 0, len: None }
     }
 
     /// The shape of an object with one element of type `T`.
@@ -110,6 +125,7 @@ pub(crate) struct Object {
     head: View<Head>,
     data: NonNull<u8>,
     offset: usize,
+    data_offset: usize,
     len: usize,
 }
 
@@ -117,6 +133,15 @@ pub(crate) struct Object {
 unsafe impl Send for Object {}
 // SAFETY: as above.
 unsafe impl Sync for Object {}
+
+impl fmt::Debug for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Object")
+            .field("offset", &self.offset)
+            .field("len", &self.len)
+            .finish_non_exhaustive()
+    }
+}
 
 impl Object {
     /// Creates one with `len` elements, all zero, in a segment of its own.
@@ -142,8 +167,9 @@ impl Object {
         let head = segment.bind::<Head>(offset)?;
         let bytes =
             shape.bytes(len).ok_or_else(|| Error::corrupt("an object has too many elements"))?;
-        let data = segment.place(shape.data_offset(offset), bytes)?;
-        Ok(Self { head, data, offset, len })
+        let data_offset = shape.data_offset(offset);
+        let data = segment.place(data_offset, bytes)?;
+        Ok(Self { head, data, offset, data_offset, len })
     }
 
     /// Finds the one at `offset`, if it is one of this shape.
@@ -176,6 +202,18 @@ impl Object {
 
     pub(crate) fn head(&self) -> &Head {
         &self.head
+    }
+
+    /// The `T` that begins `at` bytes behind the beginning of the elements.
+    pub(crate) fn view<T: Shared>(&self, at: usize) -> Result<&T, Error> {
+        let offset = self.data_offset.checked_add(at).ok_or_else(|| self.beyond(at, 1))?;
+        View::segment(&self.head).view(offset)
+    }
+
+    /// As [`view`](Self::view), with a handle that keeps it mapped.
+    pub(crate) fn bind<T: Shared>(&self, at: usize) -> Result<View<T>, Error> {
+        let offset = self.data_offset.checked_add(at).ok_or_else(|| self.beyond(at, 1))?;
+        View::segment(&self.head).bind(offset)
     }
 
     /// The number of elements.

@@ -1,6 +1,6 @@
 #![doc = include_str!("robust/README.md")]
 
-mod linked;
+pub(crate) mod linked;
 pub(crate) mod thread;
 
 use std::fmt;

@@ -11,11 +11,10 @@ mod registry;
 mod view;
 
 use std::fmt;
-use std::mem::ManuallyDrop;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use memmap2::{MmapOptions, MmapRaw};
 use mp_wire::Fd;
@@ -29,6 +28,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use self::header::Header;
 use self::memory::{reserve, retry};
 pub use self::view::{Shared, View};
+use crate::robust::linked;
 use crate::{Error, ErrorKind, sys};
 
 /// How many bytes of the file the header takes; offsets of users begin behind it.
@@ -63,12 +63,10 @@ pub(crate) const HEADER_LEN: usize = header::LEN;
 pub struct Segment(Arc<Inner>);
 
 struct Inner {
-    map: ManuallyDrop<MmapRaw>,
+    map: MmapRaw,
     fd: Fd,
     key: (u64, u64),
     header: Header,
-    /// Locks in it that this process holds linked into a robust list; it stays mapped while there are any.
-    pins: AtomicU32,
 }
 
 impl Segment {
@@ -154,12 +152,12 @@ impl Segment {
     }
 
     fn map(fd: Fd, key: (u64, u64), header: Header) -> Result<Self, Error> {
+        linked::let_go();
         let map = MmapOptions::new()
             .len(header.len as usize + HEADER_LEN)
             .map_raw(&fd)
             .map_err(|error| Error::from_io("cannot map the memory", error))?;
-        let map = ManuallyDrop::new(map);
-        Ok(Self(Arc::new(Inner { map, fd, key, header, pins: AtomicU32::new(0) })))
+        Ok(Self(Arc::new(Inner { map, fd, key, header })))
     }
 
     /// How many bytes it has for its users.
@@ -232,15 +230,6 @@ impl Segment {
     fn check(&self, range: &Range<usize>) -> Result<(), Error> {
         let inside = range.start <= range.end && range.end <= self.len();
         if inside { Ok(()) } else { Err(out_of_bounds()) }
-    }
-
-    /// Keeps the mapping alive even without handles, until [`Segment::unpin`].
-    pub(crate) fn pin(&self) {
-        self.0.pins.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn unpin(&self) {
-        self.0.pins.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// The atomic at `offset`.

@@ -5,6 +5,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use mp_wire::Deadline;
 
@@ -33,12 +34,110 @@ pub(crate) enum WakeOp {
     Add(u32),
 }
 
-/// Sleeps while `word` has the value `expected`, at most until the deadline.
-pub(crate) fn wait(word: &AtomicU32, expected: u32, deadline: Deadline) -> Waited {
-    let timespec = deadline.monotonic().map(|(seconds, nanos)| libc::timespec {
+/// A word to sleep on, and the value that it has to have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Watch<'a> {
+    word: &'a AtomicU32,
+    expected: u32,
+}
+
+impl<'a> Watch<'a> {
+    pub(crate) fn new(word: &'a AtomicU32, expected: u32) -> Self {
+        Self { word, expected }
+    }
+}
+
+/// What `futex_waitv` takes (`struct futex_waitv`).
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Waitv {
+    expected: u64,
+    address: u64,
+    flags: u32,
+    reserved: u32,
+}
+
+/// How many words the kernel watches at a time.
+const WATCHES: usize = 128;
+
+/// `FUTEX2_SIZE_U32`, without the private flag.
+const SIZE_U32: u32 = 2;
+
+/// How long a sleep on one word goes on, where the kernel cannot watch all that should be.
+const PARTIAL: Duration = Duration::from_millis(10);
+
+/// How long a sleep goes on where the kernel may swallow a death.
+const RECHECK: Duration = Duration::from_millis(100);
+
+/// Sleeps while all words have the values expected, until one of them is woken, at most until the deadline.
+///
+/// Kernels before 5.16 cannot do that, nor can any with more than 128 words: then it looks every 10 ms.
+pub(crate) fn wait_any(watches: &[Watch<'_>], deadline: Deadline) -> Waited {
+    let Some(first) = watches.first() else { return Waited::Look };
+    if watches.len() > WATCHES {
+        return wait_a_while(first, deadline, PARTIAL);
+    }
+    if may_lose_death_notice() && deadline.remaining().is_none_or(|left| left > RECHECK) {
+        wait_all(watches, Deadline::after(RECHECK)).unwrap_or_else(|| {
+            wait_a_while(first, deadline, PARTIAL);
+            Waited::Look
+        });
+        return Waited::Look;
+    }
+    wait_all(watches, deadline).unwrap_or_else(|| wait_a_while(first, deadline, PARTIAL))
+}
+
+/// Sleeps on one word for some time, which is no timeout unless the deadline passes.
+fn wait_a_while(watch: &Watch<'_>, deadline: Deadline, time: Duration) -> Waited {
+    if deadline.remaining().is_none_or(|left| left > time) {
+        wait(watch.word, watch.expected, Deadline::after(time));
+        return Waited::Look;
+    }
+    wait(watch.word, watch.expected, deadline)
+}
+
+/// Sleeps on up to [`WATCHES`] words; `None` if the kernel cannot.
+fn wait_all(watches: &[Watch<'_>], deadline: Deadline) -> Option<Waited> {
+    let none = Waitv { expected: 0, address: 0, flags: SIZE_U32, reserved: 0 };
+    let mut vector = [none; WATCHES];
+    for (entry, watch) in vector.iter_mut().zip(watches) {
+        entry.expected = u64::from(watch.expected);
+        entry.address = watch.word.as_ptr().expose_provenance() as u64;
+    }
+    let timespec = timespec(deadline);
+    let timeout = timespec.as_ref().map_or(ptr::null(), ptr::from_ref);
+    // SAFETY: `vector` is live and has that many entries, whose addresses are live words; the timeout is null or points to a
+    // live timespec, absolute on the clock named.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_futex_waitv,
+            vector.as_ptr(),
+            watches.len(),
+            0,
+            timeout,
+            libc::CLOCK_MONOTONIC,
+        )
+    };
+    if result >= 0 {
+        return Some(Waited::Look);
+    }
+    match io::Error::last_os_error().raw_os_error() {
+        Some(libc::ETIMEDOUT) => Some(Waited::TimedOut),
+        Some(libc::EAGAIN | libc::EINTR) => Some(Waited::Look),
+        _ => None,
+    }
+}
+
+fn timespec(deadline: Deadline) -> Option<libc::timespec> {
+    deadline.monotonic().map(|(seconds, nanos)| libc::timespec {
         tv_sec: seconds as libc::time_t,
         tv_nsec: nanos as libc::c_long,
-    });
+    })
+}
+
+/// Sleeps while `word` has the value `expected`, at most until the deadline.
+pub(crate) fn wait(word: &AtomicU32, expected: u32, deadline: Deadline) -> Waited {
+    let timespec = timespec(deadline);
     let timeout = timespec.as_ref().map_or(ptr::null(), ptr::from_ref);
     // SAFETY: `word` is live, `timeout` is null or points to a live timespec (absolute, as FUTEX_WAIT_BITSET takes it).
     let result = unsafe {
@@ -132,6 +231,13 @@ pub(crate) fn thread_id() -> u32 {
     // SAFETY: takes nothing, cannot fail.
     let id = unsafe { libc::gettid() };
     id as u32
+}
+
+/// Says whether a thread with this id lives in this process.
+pub(crate) fn is_thread_of_this_process(id: u32) -> bool {
+    // SAFETY: takes numbers; signal 0 is none.
+    let result = unsafe { libc::syscall(libc::SYS_tgkill, process_id(), id, 0) };
+    result == 0
 }
 
 /// The kernel's id of this process.

@@ -8,7 +8,7 @@ use super::*;
 use crate::testing::{PATIENCE, die, fork, on_signal, raise};
 
 fn word(event: &Event) -> u32 {
-    event.0.head().word.load(Relaxed)
+    event.0.head().words[0].load(Relaxed)
 }
 
 fn until_asleep(event: &Event) {

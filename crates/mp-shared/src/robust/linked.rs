@@ -1,15 +1,17 @@
 //! The robust lock for those who hold it long, and nest it: linked into libc's list of robust mutexes.
 #![expect(unsafe_code, reason = "links nodes into the robust list that libc and the kernel walk")]
 
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering, compiler_fence};
+use std::mem::ManuallyDrop;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, compiler_fence};
 
 use mp_wire::Deadline;
 
 use super::thread::Thread;
-use super::{Acquired, LockError, NotHeld, RawLock};
+use super::{Acquired, LockError, NotHeld, OWNER, RawLock, WAITERS};
 use crate::Error;
 use crate::segment::{Segment, Shared, View};
-use crate::sys::RobustHead;
+use crate::sys::{self, RobustHead, Watch};
 
 /// Where libc's list wants the lock word, seen from the node: glibc on 64-bit machines.
 const FUTEX_OFFSET: isize = -32;
@@ -19,11 +21,13 @@ const PREV_OFFSET: usize = 8;
 
 /// The lock as it lies in shared memory. From `word` on it is laid out as glibc's `pthread_mutex_t`, whose nodes
 /// may be our neighbours in the list.
+///
+/// While it is held, the memory has to stay mapped, since it is a node of the owner's list: see [`keep`].
 #[derive(Debug)]
 #[repr(C, align(64))]
-struct Cell {
+pub(crate) struct Cell {
     lock: RawLock,
-    unused: [AtomicU32; 4],
+    words: [AtomicU32; 4],
     /// The address of the `next` before, in the owner's address space.
     prev: AtomicUsize,
     /// The address of the `next` after; this field's own address is the node.
@@ -36,6 +40,85 @@ const _: () =
 
 // SAFETY: made of atomics alone.
 unsafe impl Shared for Cell {}
+
+impl Cell {
+    /// Takes the lock. Twice in one thread is [`LockError::Deadlock`].
+    #[inline]
+    pub(crate) fn lock(&self, deadline: Deadline) -> Result<Acquired, LockError> {
+        let thread = Thread::current()?;
+        let head = list(&thread)?;
+        thread.set_pending(&self.lock.word);
+        let result = if self.lock.take_free(thread.id()) {
+            Ok(Acquired::Clean)
+        } else {
+            self.lock.take(thread.id(), deadline)
+        };
+        if result.is_ok() {
+            self.link(head);
+        }
+        thread.clear_pending();
+        result
+    }
+
+    /// Takes the lock if it is free; a lock that another thread holds counts as timed out.
+    pub(crate) fn try_lock(&self) -> Result<Acquired, LockError> {
+        self.lock(Deadline::NOW)
+    }
+
+    /// Releases the lock and wakes one sleeper, in one step.
+    #[inline]
+    pub(crate) fn unlock(&self) -> Result<(), NotHeld> {
+        let Ok(thread) = Thread::current() else { return Err(NotHeld) };
+        if self.lock.owner_id() != thread.id() {
+            return Err(NotHeld);
+        }
+        thread.set_pending(&self.lock.word);
+        self.unlink();
+        self.lock.release(thread.id());
+        thread.clear_pending();
+        Ok(())
+    }
+
+    /// The thread that holds the lock.
+    pub(crate) fn owner(&self) -> Option<u32> {
+        self.lock.owner()
+    }
+
+    /// Says whether the calling thread holds the lock.
+    #[inline]
+    pub(crate) fn held_by_me(&self) -> bool {
+        self.lock.held_by_me()
+    }
+
+    /// Says whether a thread of this process holds it, so that it must stay mapped even if its handle goes.
+    ///
+    /// Guards borrow the handle, so that is a guard that was leaked, or one of another handle.
+    pub(crate) fn may_outlive_its_handle(&self) -> bool {
+        self.owner().is_some_and(sys::is_thread_of_this_process)
+    }
+
+    /// Four words for what the lock is used for. They survive unlocking, and the owner's death.
+    pub(crate) fn words(&self) -> &[AtomicU32; 4] {
+        &self.words
+    }
+
+    /// Marks the lock as waited for, if somebody holds it: its release and its owner's death then wake a sleeper.
+    pub(crate) fn watch(&self) -> Option<Watch<'_>> {
+        let word = &self.lock.word;
+        let mut value = word.load(Ordering::Relaxed);
+        while value & OWNER != 0 {
+            let marked = value | WAITERS;
+            if marked == value {
+                return Some(Watch::new(word, marked));
+            }
+            match word.compare_exchange(value, marked, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => value = marked,
+                Err(now) => value = now,
+            }
+        }
+        None
+    }
+}
 
 /// A robust lock in shared memory that may be held long, together with others, and released in any order.
 ///
@@ -89,22 +172,9 @@ impl LinkedLock {
     /// # Errors
     ///
     /// See [`LockError`]. Taking it twice in one thread is [`LockError::Deadlock`].
+    #[inline]
     pub fn lock(&self, deadline: Deadline) -> Result<Acquired, LockError> {
-        let thread = Thread::current()?;
-        let head = list(&thread)?;
-        let lock = &self.0.lock;
-        thread.set_pending(&lock.word);
-        let result = if lock.take_free(thread.id()) {
-            Ok(Acquired::Clean)
-        } else {
-            lock.take(thread.id(), deadline)
-        };
-        if result.is_ok() {
-            View::segment(&self.0).pin();
-            self.0.link(head);
-        }
-        thread.clear_pending();
-        result
+        self.0.lock(deadline)
     }
 
     /// Takes the lock if it is free.
@@ -121,30 +191,22 @@ impl LinkedLock {
     /// # Errors
     ///
     /// The calling thread does not hold it. Nothing has changed.
+    #[inline]
     pub fn unlock(&self) -> Result<(), NotHeld> {
-        let lock = &self.0.lock;
-        let Ok(thread) = Thread::current() else { return Err(NotHeld) };
-        if lock.owner_id() != thread.id() {
-            return Err(NotHeld);
-        }
-        thread.set_pending(&lock.word);
-        self.0.unlink();
-        lock.release(thread.id());
-        thread.clear_pending();
-        View::segment(&self.0).unpin();
-        Ok(())
+        self.0.unlock()
     }
 
     /// The thread that holds the lock.
     #[must_use]
     pub fn owner(&self) -> Option<u32> {
-        self.0.lock.owner()
+        self.0.owner()
     }
 
     /// Says whether the calling thread holds the lock.
+    #[inline]
     #[must_use]
     pub fn held_by_me(&self) -> bool {
-        self.0.lock.held_by_me()
+        self.0.held_by_me()
     }
 
     /// The segment that the lock lies in.
@@ -152,6 +214,46 @@ impl LinkedLock {
     pub fn segment(&self) -> &Segment {
         View::segment(&self.0)
     }
+}
+
+impl Drop for LinkedLock {
+    fn drop(&mut self) {
+        if self.0.may_outlive_its_handle() {
+            keep(self.0.clone());
+        }
+    }
+}
+
+/// Locks whose handles are gone, though threads of this process hold them: their memory stays mapped.
+static KEPT: Mutex<Vec<View<Cell>>> = Mutex::new(Vec::new());
+
+/// Whether there are any.
+static ANY_KEPT: AtomicBool = AtomicBool::new(false);
+
+/// Keeps the memory of a lock mapped as long as a thread of this process holds it, whose list it is in.
+pub(crate) fn keep(lock: View<Cell>) {
+    if let Ok(mut kept) = KEPT.try_lock() {
+        kept.push(lock);
+        ANY_KEPT.store(true, Ordering::Relaxed);
+    } else {
+        // Somebody else is at it, perhaps in the process that this one was copied from: then nobody ever finishes.
+        let _ = ManuallyDrop::new(lock);
+    }
+    let_go();
+}
+
+/// Lets go of the memory of locks that have been released, or whose threads have ended.
+pub(crate) fn let_go() {
+    if !ANY_KEPT.load(Ordering::Relaxed) {
+        return;
+    }
+    let Ok(mut kept) = KEPT.try_lock() else { return };
+    let (held, released) = kept.drain(..).partition(|lock| lock.may_outlive_its_handle());
+    *kept = held;
+    ANY_KEPT.store(!kept.is_empty(), Ordering::Relaxed);
+    drop(kept);
+    // Outside of the mutex: the last handle of a segment takes others.
+    drop::<Vec<_>>(released);
 }
 
 /// The thread's list, if its nodes are laid out as ours.
@@ -196,7 +298,7 @@ impl Cell {
 /// Writes a link of a neighbour: another node of the list, or its head.
 fn store(place: usize, link: usize) {
     // SAFETY: `place` is a link of a node in this thread's list, or of its head, which only this thread changes. Nodes of
-    // ours stay mapped while they are in the list (`Segment::pin`); glibc asks the same of its own. glibc has a
+    // ours stay mapped while they are in the list (`keep`); glibc asks the same of its own. glibc has a
     // `prev` in front of the head, too. Another process could have changed it in shared memory: it is trusted not to.
     let place = unsafe { AtomicUsize::from_ptr(std::ptr::with_exposed_provenance_mut(place)) };
     place.store(link, Ordering::Relaxed);

@@ -2,12 +2,9 @@
 #![expect(unsafe_code, reason = "makes references and copies out of raw pointers into the mapping")]
 
 use std::fmt;
-use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{
-    AtomicI32, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering,
-};
+use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
 
 use super::{HEADER_LEN, Inner, Segment, out_of_bounds, registry};
 use crate::Error;
@@ -136,11 +133,6 @@ impl Segment {
 impl Drop for Inner {
     fn drop(&mut self) {
         registry::remove(self.key, self);
-        if self.pins.load(Ordering::Relaxed) == 0 {
-            // SAFETY: dropped once, here, and not used after. Nothing of it is in a robust list.
-            unsafe { ManuallyDrop::drop(&mut self.map) };
-        }
-        // Else a lock in it was never released, and libc has pointers to it until its thread ends: it stays mapped.
     }
 }
 
