@@ -19,6 +19,7 @@ fn values(c: &mut Criterion) {
     let mut group = c.benchmark_group("shared/value");
     let value = Value::new(0_u64).expect("a value");
     group.bench_function("update", |b| b.iter(|| value.update(|n| n + 1)));
+    group.bench_function("fetch_add", |b| b.iter(|| value.fetch_add(1)));
     group.bench_function("create_drop", |b| b.iter(|| Value::new(black_box(7_u64))));
     let event = Event::new().expect("an event");
     group.bench_function("event_set_clear", |b| {
