@@ -66,6 +66,10 @@ impl Error {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ErrorKind::NobodyListens,
             io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => ErrorKind::TimedOut,
             io::ErrorKind::PermissionDenied => ErrorKind::Denied,
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::NotConnected
+            | io::ErrorKind::BrokenPipe => ErrorKind::Handshake,
             io::ErrorKind::OutOfMemory | io::ErrorKind::StorageFull => ErrorKind::Exhausted,
             _ => match nix::errno::Errno::from_raw(source.raw_os_error().unwrap_or(0)) {
                 nix::errno::Errno::EMFILE

@@ -34,7 +34,11 @@ pub(crate) fn send_packet(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()
 
 /// Receives a packet without waiting; the kernel closes descriptors that come with it. One that does not fit is cut.
 pub(crate) fn recv_packet(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
-    retry(|| recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT))
+    retry(|| match recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
+        // Said once, when the other end was closed with packets unread there. What came from it is still here.
+        Err(Errno::ECONNRESET) => Err(Errno::EINTR),
+        other => other,
+    })
 }
 
 /// Repeats a call that a signal interrupts.

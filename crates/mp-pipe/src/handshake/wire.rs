@@ -87,7 +87,11 @@ impl Wire {
     pub(crate) fn advance(&mut self, handshake: &mut Handshake) -> Result<bool, Error> {
         while let Some(record) = self.try_recv()? {
             match handshake.step(&record) {
-                Ok(Step::Send(record)) => self.send(&record)?,
+                Ok(Step::Send(record)) => {
+                    if let Err(error) = self.send(&record) {
+                        return Err(self.last_words(handshake).unwrap_or(error));
+                    }
+                }
                 Ok(Step::Done(record, cipher)) => {
                     if let Some(record) = record {
                         self.send(&record)?;
@@ -106,6 +110,12 @@ impl Wire {
         Ok(false)
     }
 
+    /// Why the other side has closed already, if it said so.
+    fn last_words(&self, handshake: &mut Handshake) -> Option<Error> {
+        let record = self.try_recv().ok().flatten()?;
+        handshake.step(&record).err().map(|refusal| refusal.error)
+    }
+
     /// Does the whole client's side.
     pub(crate) fn prove(
         &mut self,
@@ -113,7 +123,9 @@ impl Wire {
         first: &[u8],
         deadline: Deadline,
     ) -> Result<(), Error> {
-        self.send(first)?;
+        if let Err(error) = self.send(first) {
+            return Err(self.last_words(&mut handshake).unwrap_or(error));
+        }
         while !self.advance(&mut handshake)? {
             let ready = poll::wait_readable(self.as_fd(), deadline);
             if !ready.map_err(|error| Error::from_io("cannot wait for the listener", error))? {

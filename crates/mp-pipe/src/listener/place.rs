@@ -186,11 +186,15 @@ fn failed(error: io::Error) -> Error {
         io::ErrorKind::AddrInUse => "the address is in use",
         io::ErrorKind::PermissionDenied => "this user may not listen at the address",
         io::ErrorKind::NotFound => {
-            return Error::new(ErrorKind::InvalidAddress, "there is no directory of the socket");
+            return no_directory();
         }
         _ => "the listener cannot listen",
     };
     Error::from_io(what, error)
+}
+
+fn no_directory() -> Error {
+    Error::new(ErrorKind::InvalidAddress, "there is no directory of the socket")
 }
 
 fn make_private(base: &Path) -> io::Result<PathBuf> {
@@ -219,7 +223,10 @@ fn start(socket: &impl AsFd, options: &PlaceOptions) -> Result<(), Error> {
 fn bind_path(path: &Path, options: &PlaceOptions) -> Result<(Socket, (PathBuf, u64, u64)), Error> {
     let absolute = std::path::absolute(path)
         .map_err(|error| Error::from_io("the path of a socket must end in a name", error))?;
-    let name = Name::of_path(&absolute)?;
+    let name = Name::of_path(&absolute).map_err(|error| match error.kind() {
+        ErrorKind::NobodyListens => no_directory(),
+        _ => error,
+    })?;
     let socket = unix_socket()?;
     // The file gets the mode of the socket, so that there is no moment when others can connect.
     let mode = if options.others { 0o666 } else { 0o600 };

@@ -39,10 +39,11 @@ pub(crate) struct Stream {
 
 impl Stream {
     pub(crate) fn new(socket: TcpStream) -> io::Result<Self> {
+        // First, for it says clearly when the other side is gone already.
+        let peer = socket.peer_addr()?;
         socket.set_nodelay(true)?;
         setsockopt(&socket, sockopt::KeepAlive, &true)?;
         setsockopt(&socket, sockopt::TcpKeepIdle, &(KEEPALIVE.as_secs() as u32))?;
-        let peer = socket.peer_addr()?;
         Ok(Self {
             socket,
             peer,
