@@ -93,3 +93,18 @@ fn wake_split() {
 fn missing_seal() {
     finds("missing_seal", &[&["seal"]]);
 }
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn release_split() {
+    finds("release_split", &[&["step", "semaphore_release_to_sleepers"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn permit_unwatched() {
+    finds(
+        "permit_unwatched",
+        &[&["step", "semaphore_give_back_to_sleepers"], &["step", "semaphore_acquire_as_leader"]],
+    );
+}

@@ -2,6 +2,7 @@
 
 mod bounded;
 mod error;
+mod guard;
 mod permits;
 #[cfg(test)]
 mod tests;
@@ -14,8 +15,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use self::bounded::BoundedSemaphore;
 pub use self::error::{AcquireError, ReleaseError};
+pub use self::guard::SemaphoreGuard;
 use self::permits::Permits;
-pub use self::permits::SemaphoreGuard;
 use crate::Error;
 use crate::lock::deadline;
 
@@ -43,8 +44,8 @@ use crate::lock::deadline;
 /// # Current implementation
 ///
 /// A semaphore that begins with `n` permits has room for `2 * n` that are held at the same time, though for 16 at least and for
-/// 4096 at most. While all that room is taken, those who want another one wait as if no permit were free. Taking a permit
-/// looks at all places that have been in use at the same time. With more than 127 permits held, or before Linux 5.16, whoever
+/// 4096 at most. While all that room is taken, those who want another one wait as if no permit were free. One thread can hold 1024
+/// of them: of more, the kernel would not give all back if it died. Forgotten permits do not count. Taking a permit looks at all places that have been in use at the same time. With more than 127 permits held, or before Linux 5.16, whoever
 /// waits looks every 10 ms for permits that were given back.
 ///
 /// # Examples
@@ -84,7 +85,8 @@ impl Semaphore {
     ///
     /// # Errors
     ///
-    /// [`AcquireError::Deadlock`] in a signal handler, [`AcquireError::Unsupported`] without robust lists.
+    /// [`AcquireError::TooMany`] if this thread holds 1024 permits of it; [`AcquireError::Deadlock`] in a signal handler that
+    /// interrupted a call of the same semaphore; [`AcquireError::Unsupported`] without robust lists.
     pub fn acquire(&self) -> Result<SemaphoreGuard<'_>, AcquireError> {
         self.0.acquire(Deadline::NEVER)
     }

@@ -57,7 +57,7 @@ impl BoundedSemaphore {
     ///
     /// # Errors
     ///
-    /// [`AcquireError::Deadlock`] in a signal handler, [`AcquireError::Unsupported`] without robust lists.
+    /// As with [`Semaphore::acquire`](super::Semaphore::acquire).
     pub fn acquire(&self) -> Result<SemaphoreGuard<'_>, AcquireError> {
         self.0.acquire(Deadline::NEVER)
     }

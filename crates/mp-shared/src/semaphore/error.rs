@@ -27,6 +27,8 @@ pub enum AcquireError {
     WouldBlock,
     /// No permit became free until the time was up.
     TimedOut,
+    /// This thread holds so many that the kernel would not give all of them back if it died.
+    TooMany,
     /// This thread is in the middle of another call of the same semaphore, which a signal handler interrupted.
     Deadlock,
     /// The C library has registered no robust list for this thread, so that its death would go unnoticed.
@@ -64,6 +66,7 @@ impl AcquireError {
         match self {
             Self::WouldBlock => "no permit is free",
             Self::TimedOut => "no permit was free until the time was up",
+            Self::TooMany => "this thread holds as many permits as a thread may hold",
             Self::Deadlock => IN_A_CALL,
             Self::Unsupported => UNSUPPORTED,
         }
@@ -105,6 +108,7 @@ impl From<AcquireError> for Error {
         let kind = match error {
             AcquireError::WouldBlock => ErrorKind::WouldBlock,
             AcquireError::TimedOut => ErrorKind::TimedOut,
+            AcquireError::TooMany => ErrorKind::Exhausted,
             AcquireError::Deadlock => ErrorKind::Deadlock,
             AcquireError::Unsupported => ErrorKind::Unsupported,
         };

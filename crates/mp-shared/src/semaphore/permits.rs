@@ -2,8 +2,6 @@
 //!
 //! The numbers in comments are the steps of the README.
 
-use std::marker::PhantomData;
-use std::sync::MutexGuard;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU32, compiler_fence, fence};
 use std::time::Duration;
@@ -11,12 +9,12 @@ use std::time::Duration;
 use mp_wire::{Deadline, Spin};
 use serde::{Deserializer, Serializer, de};
 
-use super::{AcquireError, ReleaseError};
+use super::{AcquireError, ReleaseError, SemaphoreGuard};
 use crate::object::Tag;
 use crate::robust::{LinkedLock, LockError};
 use crate::slots::{Slot, Slots};
 use crate::sys::{self, Waited, WakeOp, Watch};
-use crate::{Error, ErrorKind, fork};
+use crate::{Error, ErrorKind};
 
 /// The most permits that a semaphore can have, with those that are held.
 pub(super) const MOST: u32 = 1 << 30;
@@ -24,6 +22,9 @@ pub(super) const MOST: u32 = 1 << 30;
 /// How many permits can be held at the same time, at least and at most.
 const LEAST_SLOTS: usize = 16;
 const MOST_SLOTS: usize = 4096;
+
+/// How many of them one thread can hold: when it dies, the kernel looks at 2048 locks of it, newest first, and no further.
+const MOST_OF_A_THREAD: usize = 1024;
 
 /// The words of the head.
 const TOTAL: usize = 0;
@@ -128,9 +129,12 @@ impl Permits {
     }
 
     fn gate(&self, deadline: Deadline) -> Result<Gate<'_>, LockError> {
-        // Nobody waits while holding the gate: whoever has it is about to open it.
-        let deadline = if deadline == Deadline::NOW { Deadline::after(PATIENCE) } else { deadline };
-        self.gate.lock(deadline).map(|_| Gate(self))
+        let mut result = self.gate.lock(deadline);
+        if result == Err(LockError::TimedOut) && deadline == Deadline::NOW {
+            // Nobody waits while holding the gate: whoever has it is about to open it.
+            result = self.gate.lock(Deadline::after(PATIENCE));
+        }
+        result.map(|_| Gate(self))
     }
 
     /// Takes a permit if one is free.
@@ -187,6 +191,17 @@ impl Permits {
         }
     }
 
+    /// Uses up a permit, held by this thread in this slot.
+    pub(super) fn use_up(&self, slot: &Slot) {
+        let Ok(_gate) = self.gate(Deadline::NEVER) else { return };
+        // 11. The slot is freed before the gate is, so that nobody who counts sees more held than there are.
+        let word = self.word(TOTAL);
+        let value = word.load(Relaxed);
+        word.store(value.checked_sub(ONE).unwrap_or(value), Relaxed);
+        compiler_fence(SeqCst);
+        let _ = slot.unlock();
+    }
+
     /// Adds a permit.
     pub(super) fn release(&self) -> Result<(), ReleaseError> {
         let gate = self.gate(Deadline::NEVER)?;
@@ -231,7 +246,7 @@ struct Gate<'a>(&'a Permits);
 
 impl<'a> Gate<'a> {
     /// Takes the lowest free slot, if a permit is free.
-    fn take(&self) -> Result<Option<SemaphoreGuard<'a>>, LockError> {
+    fn take(&self) -> Result<Option<SemaphoreGuard<'a>>, AcquireError> {
         let permits = self.0;
         let (mut used, mut held, mut free) = (0, 0, None);
         for slot in permits.used() {
@@ -241,6 +256,10 @@ impl<'a> Gate<'a> {
             } else if free.is_none() {
                 free = Some(slot);
             }
+        }
+        let mine = || permits.used().filter(|slot| slot.held_by_me()).count();
+        if held >= MOST_OF_A_THREAD && mine() >= MOST_OF_A_THREAD {
+            return Err(AcquireError::TooMany);
         }
         if permits.is_exhausted(held) {
             return Ok(None);
@@ -258,13 +277,8 @@ impl<'a> Gate<'a> {
         }
         // 3.
         match slot.try_lock() {
-            Ok(_) => Ok(Some(SemaphoreGuard {
-                permits,
-                slot,
-                generation: fork::generation(),
-                not_send: PhantomData,
-            })),
-            Err(LockError::Unsupported) => Err(LockError::Unsupported),
+            Ok(_) => Ok(Some(SemaphoreGuard::new(permits, slot))),
+            Err(LockError::Unsupported) => Err(AcquireError::Unsupported),
             // Not free after all, which nobody can do who keeps to the protocol.
             Err(_) => Ok(None),
         }
@@ -292,15 +306,6 @@ impl<'a> Gate<'a> {
         let word = self.0.word(TOTAL);
         word.store(word.load(Relaxed) & !ASLEEP, Relaxed);
     }
-
-    /// Makes it one permit less.
-    fn use_up(&self) {
-        let word = self.0.word(TOTAL);
-        let value = word.load(Relaxed);
-        word.store(value.checked_sub(ONE).unwrap_or(value), Relaxed);
-        // Whoever dies here has used it up, and its slot is freed.
-        compiler_fence(SeqCst);
-    }
 }
 
 impl Drop for Gate<'_> {
@@ -323,85 +328,5 @@ impl<'a> Turn<'a> {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let _ = self.0.unlock();
-    }
-}
-
-/// A permit of a [`Semaphore`](super::Semaphore) or [`BoundedSemaphore`](super::BoundedSemaphore), which goes back when the
-/// guard is dropped.
-///
-/// It belongs to the thread that took it, and cannot be sent to another one; to give a permit back elsewhere,
-/// [`forget`](Self::forget) the guard here, and [`release`](super::Semaphore::release) there:
-///
-/// ```compile_fail,E0277
-/// let permits = mp_shared::Semaphore::new(1).unwrap();
-/// let guard = permits.acquire().unwrap();
-/// std::thread::scope(|scope| { scope.spawn(move || drop(guard)); });
-/// ```
-///
-/// # If a process dies
-///
-/// The permit goes back when its thread ends, for whatever reason, and the next who waits gets it.
-#[must_use = "the permit goes back when the guard is dropped"]
-pub struct SemaphoreGuard<'a> {
-    permits: &'a Permits,
-    slot: &'a Slot,
-    /// In a forked child the guard is a copy, and the permit the parent's.
-    generation: u64,
-    /// A guard that other threads may look at, but not release.
-    not_send: PhantomData<MutexGuard<'a, ()>>,
-}
-
-impl SemaphoreGuard<'_> {
-    /// Uses the permit up: it does not go back, and there is one less, until somebody adds one by `release`.
-    ///
-    /// # Python
-    ///
-    /// After it, the permit is what it is after `acquire` in Python: anybody may give it back, in any process, and nobody does if
-    /// whoever was to do it dies.
-    ///
-    /// # If a process dies
-    ///
-    /// Killed in it, it has used the permit up, or the permit goes back.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use mp_shared::Semaphore;
-    ///
-    /// let permits = Semaphore::new(1)?;
-    /// permits.acquire()?.forget();
-    /// assert_eq!(permits.value(), 0);
-    /// permits.release()?;
-    /// assert_eq!(permits.value(), 1);
-    /// # Ok::<(), mp_shared::Error>(())
-    /// ```
-    pub fn forget(self) {
-        if self.is_copy() {
-            return;
-        }
-        // 11. The slot is freed before the gate is, so that nobody who counts sees more held than there are.
-        if let Ok(gate) = self.permits.gate(Deadline::NEVER) {
-            gate.use_up();
-            let _ = self.slot.unlock();
-        }
-    }
-
-    fn is_copy(&self) -> bool {
-        self.generation != fork::generation() || !self.slot.held_by_me()
-    }
-}
-
-impl Drop for SemaphoreGuard<'_> {
-    fn drop(&mut self) {
-        if !self.is_copy() {
-            // 9.
-            let _ = self.slot.unlock();
-        }
-    }
-}
-
-impl std::fmt::Debug for SemaphoreGuard<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SemaphoreGuard").field("value", &self.permits.glance()).finish()
     }
 }

@@ -510,3 +510,22 @@ fn debug_and_markers() {
     assert_eq!(format!("{bounded:?}"), "BoundedSemaphore { value: 2, most: 2 }");
     assert_eq!(AcquireError::WouldBlock.to_string(), "no permit is free");
 }
+
+#[test]
+fn a_thread_holds_no_more_than_the_kernel_gives_back() {
+    let permits = Semaphore::new(1500).unwrap();
+    let child = fork(|| {
+        let guards: Vec<_> = (0..1024).map(|_| permits.try_acquire().unwrap()).collect();
+        let told = permits.acquire().is_err_and(|error| error == AcquireError::TooMany);
+        if told && guards.len() == 1024 {
+            die()
+        }
+        false
+    });
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&child.wait()), Some(libc::SIGKILL));
+    assert_eq!(permits.value(), 1500);
+    for _ in 0..1500 {
+        permits.try_acquire().unwrap().forget();
+    }
+    assert_eq!(permits.value(), 0);
+}
