@@ -67,6 +67,7 @@ scenarios![
     semaphore_timeout_as_follower,
     semaphore_give_back_to_sleepers,
     semaphore_give_one_back,
+    semaphore_give_back_among_many,
     semaphore_release_to_sleepers,
     semaphore_release_after_a_death,
     semaphore_forget_beside_sleepers,

@@ -45,8 +45,9 @@ use crate::lock::deadline;
 ///
 /// A semaphore that begins with `n` permits has room for `2 * n` that are held at the same time, though for 16 at least and for
 /// 4096 at most. While all that room is taken, those who want another one wait as if no permit were free. One thread can hold 1024
-/// of them: of more, the kernel would not give all back if it died. Forgotten permits do not count. Taking a permit looks at all places that have been in use at the same time. With more than 127 permits held, or before Linux 5.16, whoever
-/// waits looks every 10 ms for permits that were given back.
+/// of them: of more, the kernel would not give all back if it died. Forgotten permits do not count. Taking a permit looks at all
+/// places that have been in use at the same time, a few nanoseconds each. With more than 127 permits held, those of
+/// a process that dies are found within 10 ms; before Linux 5.16, so are all that go back.
 ///
 /// # Examples
 ///

@@ -76,8 +76,7 @@ impl<'a> SemaphoreGuard<'a> {
 impl Drop for SemaphoreGuard<'_> {
     fn drop(&mut self) {
         if !self.is_copy() {
-            // 9.
-            let _ = self.slot.unlock();
+            self.permits.give_back(self.slot);
         }
     }
 }

@@ -191,6 +191,17 @@ impl Permits {
         }
     }
 
+    /// Gives back a permit, held by this thread in this slot.
+    pub(super) fn give_back(&self, slot: &Slot) {
+        // 9.
+        let _ = slot.unlock();
+        let used = self.word(USED).load(Relaxed) as usize;
+        if used >= sys::WATCHES && self.word(TOTAL).load(Relaxed) & ASLEEP != 0 {
+            // The one who waits may have had more to watch than it can, and looks now and then: make that now.
+            sys::wake(self.word(TOTAL), 1);
+        }
+    }
+
     /// Uses up a permit, held by this thread in this slot.
     pub(super) fn use_up(&self, slot: &Slot) {
         let Ok(_gate) = self.gate(Deadline::NEVER) else { return };

@@ -453,6 +453,42 @@ fn stress() {
 }
 
 #[test]
+fn stress_with_kills() {
+    // Wherever in taking and giving back they are killed, all permits are there in the end, and never more.
+    let permits = Semaphore::new(2).unwrap();
+    let start = |index: u64| {
+        let (permits, started) = (&permits, Event::new().unwrap());
+        let work = || {
+            started.set();
+            loop {
+                let patience = Duration::from_micros(50 * (index % 4));
+                drop((permits.acquire_timeout(patience), permits.try_acquire()));
+            }
+        };
+        let child = fork(work);
+        assert!(started.wait_timeout(PATIENCE));
+        child
+    };
+    let mut children: std::collections::VecDeque<_> = (0..4).map(start).collect();
+    for index in 4..150 {
+        children.push_back(start(index));
+        if let Some(child) = children.pop_front() {
+            child.kill();
+        }
+        let guard = permits.acquire_timeout(PATIENCE).unwrap();
+        assert!(permits.value() <= 1);
+        drop(guard);
+    }
+    for child in children {
+        child.kill();
+    }
+    assert_eq!(permits.value(), 2);
+    let guards = [permits.try_acquire().unwrap(), permits.try_acquire().unwrap()];
+    assert!(permits.try_acquire().is_err());
+    drop(guards);
+}
+
+#[test]
 fn stress_of_producers_and_consumers() {
     // The permits are what has been produced: taken in one process, added in another.
     const ROUNDS: usize = 1000;

@@ -64,6 +64,7 @@ const SCENARIOS: &[(&str, Trial)] = &[
     ("semaphore_timeout_as_follower", semaphores::timeout_as_follower),
     ("semaphore_give_back_to_sleepers", semaphores::give_back_to_sleepers),
     ("semaphore_give_one_back", semaphores::give_one_back),
+    ("semaphore_give_back_among_many", semaphores::give_back_among_many),
     ("semaphore_release_to_sleepers", semaphores::release_to_sleepers),
     ("semaphore_release_after_a_death", semaphores::release_after_a_death),
     ("semaphore_forget_beside_sleepers", semaphores::forget_beside_sleepers),

@@ -268,6 +268,26 @@ pub(crate) fn give_one_back(kill: Kill) -> Verdict {
     verdict
 }
 
+/// The victim gives one permit back, for which another one sleeps, beside more than the kernel watches at a time.
+pub(crate) fn give_back_among_many(kill: Kill) -> Verdict {
+    const OTHERS: u32 = 130;
+    let (board, permits) = (Board::new(), make(OTHERS + 1));
+    let others: Vec<_> = (0..OTHERS).map(|_| acquire(&permits)).collect();
+    let take = || {
+        warm_up();
+        acquire(&permits)
+    };
+    let victim = Victim::start(&board, take, drop);
+    let takers = [Taker::asleep(&permits, &board, 0)];
+    let stop = victim.run(kill, || false);
+    let mut verdict = Verdict::new(stop);
+    verdict.progress(within_liveness(|| takers[0].holds()), "who slept for the permit of the dead");
+    finish(&mut verdict, &permits, &board, &takers, 1);
+    drop(others);
+    verdict.lost |= permits.value() != OTHERS + 1;
+    verdict
+}
+
 /// The victim adds a permit, for which two others sleep: one of them gets it, or there is none.
 pub(crate) fn release_to_sleepers(kill: Kill) -> Verdict {
     let (board, permits) = (Board::new(), make(0));
