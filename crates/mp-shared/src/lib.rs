@@ -11,6 +11,7 @@ mod array;
 mod error;
 mod event;
 pub mod fork;
+mod heap;
 mod lock;
 #[cfg(feature = "named")]
 mod named;
