@@ -22,6 +22,7 @@ fn plain<E>(error: GetError) -> GetError<E> {
 }
 
 impl Ring {
+    #[inline]
     pub(super) fn get_one<X, E>(
         &self,
         bytes: &mut Vec<u8>,
@@ -49,9 +50,19 @@ impl Ring {
         Ok((item, beside))
     }
 
+    #[inline]
     fn lock_head(&self, deadline: Deadline) -> Result<Held<'_>, GetError> {
         let lock = self.header.head.lock();
-        let mut result = lock.lock(deadline);
+        match lock.lock(deadline) {
+            Ok(_) => Ok(Held(lock)),
+            Err(error) => self.lock_head_later(error, deadline),
+        }
+    }
+
+    #[cold]
+    fn lock_head_later(&self, error: LockError, deadline: Deadline) -> Result<Held<'_>, GetError> {
+        let lock = self.header.head.lock();
+        let mut result = Err(error);
         if deadline == Deadline::NOW {
             let end = Deadline::after(super::PATIENCE);
             while result == Err(LockError::TimedOut) && !end.is_past() {
