@@ -257,6 +257,26 @@ fn a_thread_that_ends_gives_its_permits_back() {
 }
 
 #[test]
+fn a_leaked_guard_harms_nobody() {
+    let permits = Semaphore::new(1).unwrap();
+    let other = crate::Lock::new().unwrap();
+    let message = mp_wire::encode(&permits).unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let permits = permits;
+            let _guard = ManuallyDrop::new(permits.acquire().unwrap());
+            drop(other.lock().unwrap());
+            assert!(permits.is_locked());
+        });
+    });
+    // The last handle is gone, and the thread too.
+    drop(other.lock().unwrap());
+    let same: Semaphore = message.decode().unwrap();
+    drop(same.acquire_timeout(PATIENCE).unwrap());
+    assert_eq!(same.value(), 1);
+}
+
+#[test]
 fn a_process_that_exits_gives_its_permits_back() {
     let permits = Semaphore::new(1).unwrap();
     let child = fork(|| {
