@@ -10,8 +10,9 @@ use mp_shared::{Semaphore, SemaphoreGuard};
 use mp_tests::step::{Board, End, Kill, Role, Slot, Stop, Victim, within_liveness};
 use mp_tests::sweep::Verdict;
 
-/// Long enough for the one who steps a victim to see that it sleeps.
-const TIMEOUT: Duration = Duration::from_millis(40);
+/// Long enough for a victim to be stepped as far as its sleep, and for the one who steps it to see that it sleeps; without
+/// `--release` it is late by then, and the kernel lets it go at once.
+const TIMEOUT: Duration = Duration::from_millis(150);
 
 fn make(value: u32) -> Semaphore {
     Semaphore::new(value).expect("a semaphore")
