@@ -4,6 +4,9 @@
 //! in a user's hands, or being written in more than one step: if the kernel says that the holder died and this is up, the next
 //! holder writes `poisoned` first, and only then goes on. So a process that is killed while it merely reads, or between two
 //! steps that each leave all in order, poisons nothing; and poison cannot be lost, whoever is killed when.
+//!
+//! Each time that the lock is taken gets a number, its session, which the guard remembers. So a guard that a forked process has
+//! a copy of does nothing there, even if that process takes the lock itself before it drops the copy.
 
 #[cfg(test)]
 mod tests;
@@ -24,6 +27,10 @@ use crate::object::{Object, Shape, Tag};
 use crate::poison::{LockError, LockResult, PoisonError};
 use crate::robust::{self, Acquired, LinkedLock};
 
+/// The number of the last session, and of that of the current holder, among the words of the head.
+const LAST_SESSION: usize = 0;
+const SESSION: usize = 1;
+
 /// An object with a lock. Clones are the same one.
 #[derive(Clone)]
 pub(crate) struct Guarded {
@@ -41,11 +48,13 @@ impl Guarded {
         Ok(Self { object, lock })
     }
 
+    #[inline]
     pub(crate) fn object(&self) -> &Object {
         &self.object
     }
 
     /// Takes the lock for a user, who gets hold of what it protects.
+    #[inline]
     pub(crate) fn lock(&self, deadline: Deadline) -> LockResult<Held<'_>> {
         self.acquire(deadline, true)
     }
@@ -59,6 +68,7 @@ impl Guarded {
     }
 
     /// Takes the lock for a step that leaves all in order wherever it ends; see [`Held::exposed`] for those that do not.
+    #[inline]
     pub(crate) fn visit(&self) -> Result<Held<'_>, Error> {
         Ok(self.acquire(Deadline::NEVER, false)?)
     }
@@ -82,22 +92,51 @@ impl Guarded {
         locked.map_or_else(plain, poisoned).into()
     }
 
+    // The guard is built where its owner keeps it: to copy it costs as much as an atomic access.
+    #[inline(always)]
     fn acquire(&self, deadline: Deadline, expose: bool) -> LockResult<Held<'_>> {
-        let acquired = self.lock.lock(deadline).map_err(plain)?;
-        let panicking = thread::panicking();
-        let mut held = Held { owner: self, exposed: false, panicking, not_send: PhantomData };
-        self.take_over(acquired);
-        if expose {
-            held.expose();
+        match self.lock.lock(deadline) {
+            Ok(acquired) => self.take_over(acquired),
+            Err(error) => return Err(plain(error)),
         }
+        let session = self.begin_session();
+        if expose {
+            self.expose();
+        }
+        let panicking = thread::panicking();
+        let held = Held { owner: self, session, exposed: expose, panicking, not_send: PhantomData };
         if self.is_poisoned() { Err(PoisonError::new(held).into()) } else { Ok(held) }
+    }
+
+    #[inline]
+    fn expose(&self) {
+        self.object.head().exposed.store(1, Relaxed);
+        // Whoever finds the lock of a dead thread finds what that thread had written, in program order.
+        compiler_fence(SeqCst);
+    }
+
+    /// Numbers the time for which the lock is held from now on.
+    #[inline]
+    fn begin_session(&self) -> u32 {
+        let words = &self.object.head().words;
+        let session = words[LAST_SESSION].load(Relaxed).wrapping_add(1);
+        words[LAST_SESSION].store(session, Relaxed);
+        words[SESSION].store(session, Relaxed);
+        session
     }
 
     /// Whoever comes after a dead owner writes down what that one may have left.
     #[inline]
     fn take_over(&self, acquired: Acquired) {
+        if acquired == Acquired::OwnerDied {
+            self.take_over_from_the_dead();
+        }
+    }
+
+    #[cold]
+    fn take_over_from_the_dead(&self) {
         let head = self.object.head();
-        if acquired == Acquired::OwnerDied && head.exposed.load(Relaxed) != 0 {
+        if head.exposed.load(Relaxed) != 0 {
             head.poisoned.store(1, Relaxed);
             compiler_fence(SeqCst);
             head.exposed.store(0, Relaxed);
@@ -108,6 +147,7 @@ impl Guarded {
         self.lock.owner().is_some()
     }
 
+    #[inline]
     pub(crate) fn is_poisoned(&self) -> bool {
         self.object.head().poisoned.load(Relaxed) != 0
     }
@@ -170,6 +210,7 @@ impl Guarded {
     }
 }
 
+#[cold]
 fn plain<G>(error: robust::LockError) -> LockError<G> {
     match error {
         robust::LockError::TimedOut => LockError::TimedOut,
@@ -195,6 +236,7 @@ fn process_of(tid: u32) -> Option<u32> {
 /// The lock, held by this thread until this is dropped.
 pub(crate) struct Held<'a> {
     owner: &'a Guarded,
+    session: u32,
     /// What the lock protects may be half changed if this thread dies now.
     exposed: bool,
     /// The thread was panicking already when it took the lock.
@@ -204,23 +246,18 @@ pub(crate) struct Held<'a> {
 }
 
 impl<'a> Held<'a> {
+    #[inline]
     pub(crate) fn object(&self) -> &'a Object {
         self.owner.object()
     }
 
     /// Does what would leave a mess if this process died in the middle of it.
     pub(crate) fn exposed<R>(&mut self, step: impl FnOnce(&Object) -> R) -> R {
-        self.expose();
+        self.owner.expose();
+        self.exposed = true;
         let result = step(self.object());
         self.cover();
         result
-    }
-
-    fn expose(&mut self) {
-        self.exposed = true;
-        self.object().head().exposed.store(1, Relaxed);
-        // Whoever finds the lock of a dead thread finds what that thread had written, in program order.
-        compiler_fence(SeqCst);
     }
 
     fn cover(&mut self) {
@@ -231,19 +268,24 @@ impl<'a> Held<'a> {
 }
 
 impl Drop for Held<'_> {
+    #[inline]
     fn drop(&mut self) {
-        // In a forked child this is a copy, and the lock is the parent's.
-        if !self.owner.lock.held_by_me() {
+        let head = self.object().head();
+        if head.words[SESSION].load(Relaxed) != self.session {
             return;
         }
-        if self.exposed {
-            if thread::panicking() && !self.panicking {
-                self.object().head().poisoned.store(1, Relaxed);
+        let exposed = self.exposed;
+        let panicked = exposed && thread::panicking() && !self.panicking;
+        // In a forked child this is a copy, and the lock is the parent's: then it is not ours, and nothing happens.
+        let _ = self.owner.lock.unlock_after(|| {
+            if panicked {
+                head.poisoned.store(1, Relaxed);
             }
-            self.cover();
-        }
-        // It is ours, as was just seen.
-        let _ = self.owner.lock.unlock();
+            if exposed {
+                compiler_fence(SeqCst);
+                head.exposed.store(0, Relaxed);
+            }
+        });
     }
 }
 
@@ -325,6 +367,7 @@ impl Lock {
     ///
     /// [`LockError::Poisoned`] with the guard in it if somebody died holding the lock; [`LockError::Deadlock`] if this thread
     /// holds it.
+    #[inline]
     pub fn lock(&self) -> LockResult<LockGuard<'_>> {
         wrap(self.0.lock(Deadline::NEVER))
     }
@@ -347,6 +390,7 @@ impl Lock {
     /// # drop(guard);
     /// # Ok::<(), mp_shared::Error>(())
     /// ```
+    #[inline]
     pub fn try_lock(&self) -> LockResult<LockGuard<'_>> {
         wrap(self.0.try_lock())
     }
@@ -401,6 +445,7 @@ impl Lock {
     }
 }
 
+#[inline]
 fn wrap<'a>(held: LockResult<Held<'a>>) -> LockResult<LockGuard<'a>> {
     held.map(LockGuard).map_err(|error| error.map(LockGuard))
 }

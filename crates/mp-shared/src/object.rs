@@ -218,6 +218,7 @@ impl Object {
         LinkedLock::new(View::segment(&self.head), self.offset + LOCK)
     }
 
+    #[inline]
     pub(crate) fn head(&self) -> &Head {
         &self.head
     }
