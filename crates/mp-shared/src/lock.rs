@@ -27,9 +27,10 @@ use crate::object::{Object, Shape, Tag};
 use crate::poison::{LockError, LockResult, PoisonError};
 use crate::robust::{self, Acquired, LinkedLock};
 
-/// The number of the last session, and of that of the current holder, among the words of the head.
+/// Among the words of the head: the number of the last session, that of the present one, and how many guards it has.
 const LAST_SESSION: usize = 0;
 const SESSION: usize = 1;
+const COUNT: usize = 2;
 
 /// An object with a lock. Clones are the same one.
 #[derive(Clone)]
@@ -65,6 +66,32 @@ impl Guarded {
             LockError::TimedOut | LockError::Deadlock => LockError::WouldBlock,
             other => other,
         })
+    }
+
+    /// Takes the lock, as often as one likes: it is released with the last guard.
+    pub(crate) fn lock_again(&self, deadline: Deadline) -> LockResult<Held<'_>> {
+        let words = &self.object.head().words;
+        if !self.lock.held_by_me() {
+            let held = self.acquire(deadline, true);
+            return held.map(Held::counted).map_err(|error| error.map(Held::counted));
+        }
+        let count = words[COUNT].load(Relaxed).checked_add(1).ok_or(LockError::TooMany)?;
+        words[COUNT].store(count, Relaxed);
+        let (session, panicking) = (words[SESSION].load(Relaxed), thread::panicking());
+        let held = Held {
+            owner: self,
+            session,
+            exposed: true,
+            panicking,
+            counted: true,
+            not_send: PhantomData,
+        };
+        if self.is_poisoned() { Err(PoisonError::new(held).into()) } else { Ok(held) }
+    }
+
+    /// How many guards its holder has.
+    pub(crate) fn count(&self) -> u32 {
+        if self.is_locked() { self.object.head().words[COUNT].load(Relaxed) } else { 0 }
     }
 
     /// Takes the lock for a step that leaves all in order wherever it ends; see [`Held::exposed`] for those that do not.
@@ -104,7 +131,14 @@ impl Guarded {
             self.expose();
         }
         let panicking = thread::panicking();
-        let held = Held { owner: self, session, exposed: expose, panicking, not_send: PhantomData };
+        let held = Held {
+            owner: self,
+            session,
+            exposed: expose,
+            panicking,
+            counted: false,
+            not_send: PhantomData,
+        };
         if self.is_poisoned() { Err(PoisonError::new(held).into()) } else { Ok(held) }
     }
 
@@ -233,6 +267,12 @@ fn process_of(tid: u32) -> Option<u32> {
     status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok()
 }
 
+/// What is put back when a lock that was released for a while is taken again.
+pub(crate) struct Suspended {
+    session: u32,
+    count: u32,
+}
+
 /// The lock, held by this thread until this is dropped.
 pub(crate) struct Held<'a> {
     owner: &'a Guarded,
@@ -241,6 +281,8 @@ pub(crate) struct Held<'a> {
     exposed: bool,
     /// The thread was panicking already when it took the lock.
     panicking: bool,
+    /// There may be more guards of this session.
+    counted: bool,
     /// A guard that other threads may look at, but not release.
     not_send: PhantomData<MutexGuard<'a, ()>>,
 }
@@ -249,6 +291,69 @@ impl<'a> Held<'a> {
     #[inline]
     pub(crate) fn object(&self) -> &'a Object {
         self.owner.object()
+    }
+
+    /// Makes it the first of several guards.
+    fn counted(mut self) -> Self {
+        self.object().head().words[COUNT].store(1, Relaxed);
+        self.counted = true;
+        self
+    }
+
+    /// Adds who holds the lock, and whether it is poisoned.
+    pub(crate) fn debug(&self, debug: &mut fmt::DebugStruct<'_, '_>) {
+        self.owner.debug(debug);
+    }
+
+    /// Gives up one of several guards of a session; false if this is the last one, or no guard of this thread.
+    #[cold]
+    fn one_of_many(&self, panicked: bool) -> bool {
+        let head = self.object().head();
+        let count = head.words[COUNT].load(Relaxed);
+        let many = count > 1 && self.owner.lock.held_by_me();
+        if many {
+            if panicked {
+                head.poisoned.store(1, Relaxed);
+            }
+            head.words[COUNT].store(count - 1, Relaxed);
+        }
+        many
+    }
+
+    /// Releases the lock, with all guards of this session, for a while; nothing if this thread does not hold it.
+    pub(crate) fn suspend(&self) -> Option<Suspended> {
+        let head = self.object().head();
+        let mut suspended = None;
+        if head.words[SESSION].load(Relaxed) == self.session {
+            let _ = self.owner.lock.unlock_after(|| {
+                let count = head.words[COUNT].load(Relaxed);
+                suspended = Some(Suspended { session: self.session, count });
+                if self.exposed {
+                    compiler_fence(SeqCst);
+                    head.exposed.store(0, Relaxed);
+                }
+            });
+        }
+        suspended
+    }
+
+    /// Takes the lock again as it was; says whether it is poisoned.
+    ///
+    /// If that fails, the guards of the session have nothing to release any more.
+    pub(crate) fn resume(
+        &self,
+        suspended: &Suspended,
+        deadline: Deadline,
+    ) -> Result<bool, LockError<()>> {
+        let acquired = self.owner.lock.lock(deadline).map_err(plain)?;
+        self.owner.take_over(acquired);
+        let words = &self.object().head().words;
+        words[SESSION].store(suspended.session, Relaxed);
+        words[COUNT].store(suspended.count, Relaxed);
+        if self.exposed {
+            self.owner.expose();
+        }
+        Ok(self.owner.is_poisoned())
     }
 
     /// Does what would leave a mess if this process died in the middle of it.
@@ -276,6 +381,9 @@ impl Drop for Held<'_> {
         }
         let exposed = self.exposed;
         let panicked = exposed && thread::panicking() && !self.panicking;
+        if self.counted && self.one_of_many(panicked) {
+            return;
+        }
         // In a forked child this is a copy, and the lock is the parent's: then it is not ours, and nothing happens.
         let _ = self.owner.lock.unlock_after(|| {
             if panicked {
@@ -473,7 +581,7 @@ impl fmt::Debug for Lock {
 impl fmt::Debug for LockGuard<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("LockGuard");
-        self.0.owner.debug(&mut debug);
+        self.0.debug(&mut debug);
         debug.finish()
     }
 }
