@@ -8,6 +8,7 @@ compile_error!(
 
 mod access;
 mod array;
+mod condition;
 mod error;
 mod event;
 pub mod fork;
@@ -16,6 +17,7 @@ mod lock;
 #[cfg(feature = "named")]
 mod named;
 mod object;
+mod once;
 mod poison;
 mod raw;
 pub mod ring;
@@ -35,11 +37,13 @@ pub mod word;
 pub use bytemuck;
 
 pub use array::{Array, ArrayGuard};
+pub use condition::{Condition, Guard, WaitTimeoutResult};
 pub use error::{Error, ErrorKind};
 pub use event::Event;
 pub use lock::{Lock, LockGuard};
 #[cfg(feature = "named")]
 pub use named::SharedMemory;
+pub use once::{Once, OnceState};
 pub use poison::{LockError, LockResult, PoisonError};
 pub use raw::{RawArray, RawValue};
 pub use rlock::{RLock, RLockGuard};
