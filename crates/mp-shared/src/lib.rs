@@ -8,6 +8,7 @@ compile_error!(
 
 mod access;
 mod array;
+mod barrier;
 mod error;
 mod event;
 pub mod fork;
@@ -32,6 +33,7 @@ pub mod word;
 pub use bytemuck;
 
 pub use array::{Array, ArrayGuard};
+pub use barrier::{Barrier, BarrierError, Party};
 pub use error::{Error, ErrorKind};
 pub use event::Event;
 pub use lock::{Lock, LockGuard};
