@@ -93,3 +93,15 @@ fn wake_split() {
 fn missing_seal() {
     finds("missing_seal", &[&["seal"]]);
 }
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn trip_split() {
+    finds("trip_split", &[&["step", "barrier_wait_last"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn barrier_unwatched() {
+    finds("barrier_unwatched", &[&["step", "barrier_wait_between"]]);
+}

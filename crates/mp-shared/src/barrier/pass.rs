@@ -12,7 +12,7 @@ use crate::sys::{self, Waited, WakeOp, Watch};
 
 /// Somebody may be asleep.
 pub(super) const ASLEEP: u32 = 1;
-pub(super) const BROKEN: u32 = 2;
+const BROKEN: u32 = 2;
 /// What the end of a pass adds to the word.
 const PASS: u32 = 4;
 

@@ -4,6 +4,7 @@
 //! kills many processes at random; `crash list` lists the scenarios. Exits with 1 if a survivor was not well.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper program fails loudly")]
 
+mod barriers;
 mod channel;
 mod events;
 mod lock;
@@ -54,6 +55,17 @@ const SCENARIOS: &[(&str, Trial)] = &[
     ("ring_get_that_punches", rings::get_that_punches),
     ("event_set_with_waiters", events::set_with_waiters),
     ("event_wait_beside_another", events::wait_beside_another),
+    ("barrier_wait_first", barriers::wait_first),
+    ("barrier_wait_between", barriers::wait_between),
+    ("barrier_wait_last", barriers::wait_last),
+    ("barrier_party_between", barriers::party_between),
+    ("barrier_action", barriers::action),
+    ("barrier_party_action", barriers::party_action),
+    ("barrier_party_twice", barriers::party_twice),
+    ("barrier_register", barriers::register),
+    ("barrier_leave", barriers::leave),
+    ("barrier_abort", barriers::abort),
+    ("barrier_reset", barriers::reset),
 ];
 
 #[cfg(feature = "whole")]
