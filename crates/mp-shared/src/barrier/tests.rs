@@ -339,6 +339,35 @@ fn kill_many_waiters() {
 }
 
 #[test]
+fn kill_at_any_time() {
+    // Parties pass again and again until some are killed; the others learn of it, wherever they are.
+    for round in 0..60 {
+        let barrier = barrier(4);
+        let trap = Trap::new();
+        let run = || {
+            let mut party = barrier.register().unwrap();
+            while party.wait_with(|| thread::yield_now()).is_ok() {}
+            party.wait() == Err(BarrierError::Broken)
+        };
+        let doomed = || {
+            run();
+            trap.step_in()
+        };
+        let killed = 1 + round % 3;
+        let victims: Vec<_> = (0..killed).map(|_| fork(doomed)).collect();
+        let others: Vec<_> = (killed..4).map(|_| fork(run)).collect();
+        while barrier.registered() < 4 {
+            thread::yield_now();
+        }
+        // Nothing hangs on when exactly they are killed.
+        thread::sleep(Duration::from_micros(100 * round));
+        victims.into_iter().for_each(Child::kill);
+        succeed(others);
+        passes_after_reset(&barrier);
+    }
+}
+
+#[test]
 fn kill_in_the_action() {
     let barrier = barrier(3);
     let others = waiters(&barrier, 2, is_broken);

@@ -76,12 +76,13 @@ impl Stage {
         result.is_ok()
     }
 
-    /// Starts another party, which waits, until it sleeps or is through. Every second one is registered.
+    /// Starts another party, which waits, until it sleeps or is through. The first of two is registered.
     fn start(&mut self) {
         let index = self.others.len();
         let slot = self.board.slot(index);
         let role = Role::fork(|| {
-            let mut party = (index % 2 == 1).then(|| self.barrier.register().expect("a place"));
+            let mut party =
+                index.is_multiple_of(2).then(|| self.barrier.register().expect("a place"));
             slot.ready();
             for _ in 0..self.passes {
                 if !self.wait_and_note(slot, party.as_mut()) {
@@ -203,8 +204,12 @@ fn wait(kill: Kill, mut stage: Stage, before: usize, after: usize, registered: b
             some
         })
     };
-    stage.start_until(before + after);
     let mut verdict = Verdict::new(stop);
+    if stage.concerned() {
+        // Before anybody else comes and looks.
+        verdict.progress(within_liveness(|| stage.all(Slot::is_done)), "who came before");
+    }
+    stage.start_until(before + after);
     stage.conclude(&mut verdict);
     // All passed if the victim did, which was the last.
     let passed = stage.all(|slot| slot.noted() == [PASSED]);
