@@ -37,19 +37,20 @@ const NO_ACTION: Option<fn()> = None;
 /// argument of a process. Whoever calls [`wait`](Self::wait) is a party for the time of that call. Those who
 /// [register](Self::register) stay one in between.
 ///
-/// A party that gives up breaks the barrier: all others get [`BarrierError::Broken`] at once, and so does everybody who comes
-/// later, until [`reset`](Self::reset).
+/// A party that gives up breaks the barrier: all others get [`BarrierError::Broken`] at once, and so does everybody who
+/// comes later, until [`reset`](Self::reset).
 ///
 /// # Python
 ///
 /// `Barrier`. `action=` is a closure that each party brings to [`wait_with`](Self::wait_with), since closures do not travel
-/// between processes; it is called in one of them. While it runs, others that time out break the barrier; in Python they wait
-/// for its end.
+/// between processes; that of one party is called. While it runs, others that time out break the barrier; in Python they
+/// wait for its end.
 ///
 /// # If a process dies
 ///
-/// A party that is killed, or whose thread ends, while it waits or runs the action breaks the barrier for all others at once; in Python
-/// they wait for ever. A [`Party`] that is killed between two passes does so too.
+/// A party that is killed, or whose thread ends, while it waits or runs the action breaks the barrier for all others at
+/// once; in Python they wait for ever. A [`Party`] that is killed between two passes does so too. With more than 61
+/// parties the others may learn of it 10 ms later.
 ///
 /// # Examples
 ///
@@ -217,18 +218,25 @@ impl Barrier {
         deadline: Deadline,
         action: Option<impl FnOnce()>,
     ) -> Result<usize, BarrierError> {
-        let gate = self.0.enter()?;
-        if self.0.says_broken() {
-            return Err(BarrierError::Broken);
-        }
-        let party = self.party(&gate)?;
+        let (gate, party) = loop {
+            let gate = self.0.enter()?;
+            if self.0.says_broken() {
+                return Err(BarrierError::Broken);
+            }
+            match self.party(&gate) {
+                // Most of them are leaving.
+                Err(BarrierError::Full) => drop(gate),
+                party => break (gate, party?),
+            }
+            self.0.nap(deadline)?;
+        };
         self.0.wait(gate, party.slot, deadline, action)
     }
 
     /// Makes this thread a party until what is returned is dropped.
     ///
-    /// While it lives, the death of this thread breaks the barrier, at whatever moment: those who wait for it need not wait in vain. It does
-    /// not count as waiting.
+    /// While it lives, the death of this thread breaks the barrier, at whatever moment, so that nobody waits for it in vain. To
+    /// be registered is not to wait.
     ///
     /// # Python
     ///
@@ -236,7 +244,7 @@ impl Barrier {
     ///
     /// # Errors
     ///
-    /// [`BarrierError::Full`] if there are more parties than the barrier has room for, which is at least twice as many as it waits for.
+    /// [`BarrierError::Full`] if more than twice as many threads as it waits for take part already.
     ///
     /// # Examples
     ///

@@ -29,7 +29,7 @@ pub enum BarrierError {
     Broken,
     /// The time was up before all had come: this party has broken the barrier for all.
     TimedOut,
-    /// More threads take part at once than the barrier has room for: twice as many as it waits for always have.
+    /// No more threads can [register](crate::Barrier::register): more than twice as many as it waits for take part already.
     Full,
     /// The calling thread does not hold this [`Party`](crate::Party): it is a copy in a forked child.
     Unregistered,

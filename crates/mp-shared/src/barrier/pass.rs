@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::atomic::{AtomicU32, fence};
+use std::time::Duration;
 
 use mp_wire::{Deadline, Spin};
 
@@ -25,6 +26,9 @@ const OUTCOME: usize = 2;
 
 const OUTCOME_TRIPPED: u32 = 1;
 const OUTCOME_BROKEN: u32 = 2;
+
+/// How long to wait for a slot before looking again. Leaving wakes nobody on purpose.
+const NAP: Duration = Duration::from_millis(1);
 
 /// Whether looking before sleeping has been paying off in this process.
 static SPIN: Spin = Spin::new();
@@ -161,6 +165,22 @@ impl Pass {
             gate.end(End::Trip);
         }
         arrived.outcome().map(|()| index)
+    }
+
+    /// Waits a moment for somebody to leave, since no slot is free; breaks the barrier if the time is up.
+    pub(super) fn nap(&self, deadline: Deadline) -> Result<(), BarrierError> {
+        let word = self.word();
+        let value = word.load(Relaxed);
+        if deadline.remaining().is_none_or(|left| left > NAP) {
+            sys::wait(word, value, Deadline::after(NAP));
+        } else if sys::wait(word, value, deadline) == Waited::TimedOut {
+            let gate = self.enter()?;
+            if !self.says_broken() {
+                gate.end(End::Break);
+            }
+            return Err(BarrierError::TimedOut);
+        }
+        Ok(())
     }
 
     /// Waits until a pass has ended; breaks the barrier if the time is up before.

@@ -242,9 +242,30 @@ fn capacity() {
     assert_eq!(barrier.parties(), 2);
     let parties: Vec<_> = (0..2 * 2 + SPARE).map(|_| barrier.register().unwrap()).collect();
     assert_eq!(barrier.register().unwrap_err(), BarrierError::Full);
-    assert_eq!(barrier.wait(), Err(BarrierError::Full));
-    drop(parties);
-    assert!(barrier.register().is_ok() && !barrier.is_broken());
+    thread::scope(|scope| {
+        // It waits for a place, and then for another party.
+        let waiter = scope.spawn(|| barrier.wait());
+        drop(parties);
+        assert!(barrier.wait().is_ok() && waiter.join().unwrap().is_ok());
+    });
+    let _parties: Vec<_> = (0..2 * 2 + SPARE).map(|_| barrier.register().unwrap()).collect();
+    let start = Instant::now();
+    assert_eq!(barrier.wait_timeout(Duration::from_millis(4)), Err(BarrierError::TimedOut));
+    assert!(start.elapsed() >= Duration::from_millis(4));
+    assert!(barrier.is_broken());
+}
+
+#[test]
+fn many_more_than_there_are_parties() {
+    // They go on in groups.
+    for _ in 0..20 {
+        let barrier = barrier(2);
+        let sum = thread::scope(|scope| {
+            let threads: Vec<_> = (0..40).map(|_| scope.spawn(|| barrier.wait())).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap().unwrap()).sum::<usize>()
+        });
+        assert_eq!(sum, 20);
+    }
 }
 
 #[test]
