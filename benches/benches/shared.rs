@@ -1,27 +1,203 @@
-//! Locks, values and arrays in shared memory, beside a lock between threads and a plain copy.
+//! Locks, values, arrays and what processes wait for, beside a lock between threads, a plain copy, and a bare futex.
 #![allow(clippy::expect_used, reason = "a benchmark that cannot go on has nothing to measure")]
 
-use std::hint::black_box;
+use std::hint::{black_box, spin_loop};
+use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use multiproc::{Array, Event, Lock, Value};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
+use mp_benches::{futex_wait, futex_wake};
+use mp_shared::robust::RawLock;
+use mp_shared::segment::{Segment, View};
+use mp_wire::Deadline;
+use multiproc::{Array, Event, Lock, Process, Value};
 
+/// Taking and releasing a lock that nobody else wants.
 fn locks(c: &mut Criterion) {
     let mut group = c.benchmark_group("shared/lock_pair");
-    let lock = Lock::new().expect("a lock");
-    group.bench_function("lock", |b| b.iter(|| black_box(lock.lock().is_ok())));
     let peer = parking_lot::Mutex::new(());
     group.bench_function("peer/parking_lot", |b| b.iter(|| drop(black_box(peer.lock()))));
+    let segment = Segment::create(1, 64).expect("a segment");
+    let raw: View<RawLock> = segment.bind(0).expect("a lock");
+    group.bench_function("internal", |b| {
+        b.iter(|| (raw.lock(Deadline::NEVER).is_ok(), raw.unlock().is_ok()))
+    });
+    let lock = Lock::new().expect("a lock");
+    group.bench_function("lock", |b| b.iter(|| black_box(lock.lock().is_ok())));
     group.finish();
 }
 
 fn values(c: &mut Criterion) {
     let mut group = c.benchmark_group("shared/value");
+    group.throughput(Throughput::Elements(1));
     let value = Value::new(0_u64).expect("a value");
-    group.bench_function("update", |b| b.iter(|| value.update(|n| n + 1)));
+    group.bench_function("fetch_add", |b| b.iter(|| value.fetch_add(black_box(1))));
+    group.bench_function("update", |b| b.iter(|| value.update(|n| n + black_box(1))));
+    group.bench_function("get", |b| b.iter(|| value.get()));
     group.bench_function("create_drop", |b| b.iter(|| Value::new(black_box(7_u64))));
-    let event = Event::new().expect("an event");
-    group.bench_function("event_set_clear", |b| {
+    group.finish();
+    two_processes(c);
+}
+
+/// Where two processes meet.
+#[derive(Clone)]
+struct Meeting {
+    segment: Segment,
+}
+
+impl Meeting {
+    fn new() -> Self {
+        Self { segment: Segment::create(1, 256).expect("a segment") }
+    }
+
+    /// What the parent asks for; all ones is the end.
+    fn order(&self) -> &AtomicU64 {
+        self.segment.atomic_u64(0).expect("a word")
+    }
+
+    /// How much of it is done.
+    fn done(&self) -> &AtomicU64 {
+        self.segment.atomic_u64(64).expect("a word")
+    }
+
+    fn futex(&self) -> &AtomicU32 {
+        self.segment.atomic_u32(128).expect("a word")
+    }
+
+    /// Looks until the word is another one; returns it.
+    fn look(word: &AtomicU64, old: u64) -> u64 {
+        loop {
+            let new = word.load(Acquire);
+            if new != old {
+                return new;
+            }
+            spin_loop();
+        }
+    }
+}
+
+const END: u64 = u64::MAX;
+
+/// Adds as often as it is told to.
+fn add(segment: Segment, value: Value<u64>) {
+    let meeting = Meeting { segment };
+    let mut total = 0;
+    loop {
+        let order = Meeting::look(meeting.order(), total);
+        if order == END {
+            return;
+        }
+        for _ in total..order {
+            let _ = value.fetch_add(1);
+        }
+        total = order;
+        meeting.done().store(total, Release);
+    }
+}
+
+/// Two processes add to one value at the same time, each as often: time for two additions.
+fn two_processes(c: &mut Criterion) {
+    let mut group = c.benchmark_group("shared/value_of_two_processes");
+    group.throughput(Throughput::Elements(2));
+    let (meeting, value) = (Meeting::new(), Value::new(0_u64).expect("a value"));
+    let child =
+        Process::new(add, (meeting.segment.clone(), value.clone())).start().expect("a child");
+    let mut total = 0;
+    group.bench_function("fetch_add", |b| {
+        b.iter_custom(|count| {
+            let start = Instant::now();
+            meeting.order().store(total + count, Release);
+            for _ in 0..count {
+                value.fetch_add(1).expect("the lock");
+            }
+            while meeting.done().load(Acquire) != total + count {
+                spin_loop();
+            }
+            total += count;
+            start.elapsed()
+        })
+    });
+    meeting.order().store(END, Release);
+    child.join().expect("the child ends");
+    assert_eq!(value.get().expect("the lock"), 2 * total);
+    group.finish();
+}
+
+/// Answers each time that the event is set.
+fn answer_event(segment: Segment, event: Event) {
+    let meeting = Meeting { segment };
+    let mut count = 0;
+    while meeting.order().load(Acquire) != END {
+        event.wait();
+        event.clear();
+        count += 1;
+        meeting.done().store(count, Release);
+    }
+}
+
+/// Answers each time that the word is changed.
+fn answer_futex(segment: Segment) {
+    let meeting = Meeting { segment };
+    let mut count = 0_u32;
+    while meeting.order().load(Acquire) != END {
+        while meeting.futex().load(Acquire) == count {
+            futex_wait(meeting.futex(), count);
+        }
+        count += 1;
+        meeting.done().store(u64::from(count), Release);
+    }
+}
+
+/// From the call that wakes a process that sleeps to its answer, at which the caller looks.
+fn wake(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, meeting: &Meeting, wake: impl Fn()) {
+    let mut count = 0;
+    group.bench_function(name, |b| {
+        b.iter_custom(|rounds| {
+            let mut time = Duration::ZERO;
+            for _ in 0..rounds {
+                // By then it sleeps.
+                thread::sleep(Duration::from_micros(300));
+                let start = Instant::now();
+                wake();
+                count += 1;
+                while meeting.done().load(Acquire) != count {
+                    spin_loop();
+                }
+                time += start.elapsed();
+            }
+            time
+        })
+    });
+}
+
+fn events(c: &mut Criterion) {
+    let mut group = c.benchmark_group("shared/wake_a_sleeper");
+    group.measurement_time(Duration::from_secs(8));
+    let meeting = Meeting::new();
+    let child = Process::new(answer_futex, (meeting.segment.clone(),)).start().expect("a child");
+    let poke = || {
+        meeting.futex().fetch_add(1, Release);
+        futex_wake(meeting.futex());
+    };
+    wake(&mut group, "floor/futex", &meeting, poke);
+    meeting.order().store(END, Release);
+    poke();
+    child.join().expect("the child ends");
+
+    let (meeting, event) = (Meeting::new(), Event::new().expect("an event"));
+    let arguments = (meeting.segment.clone(), event.clone());
+    let child = Process::new(answer_event, arguments).start().expect("a child");
+    wake(&mut group, "event", &meeting, || event.set());
+    meeting.order().store(END, Release);
+    event.set();
+    child.join().expect("the child ends");
+    group.finish();
+
+    let mut group = c.benchmark_group("shared/event_alone");
+    group.bench_function("set_clear", |b| {
         b.iter(|| {
             event.set();
             event.clear();
@@ -36,15 +212,15 @@ fn arrays(c: &mut Criterion) {
     group.sample_size(20).throughput(Throughput::Bytes(8 * LEN as u64));
     let array = Array::<u64>::new(LEN).expect("an array");
     let (mut local, other) = (vec![0_u64; LEN], vec![1_u64; LEN]);
+    group.bench_function("floor/memcpy", |b| b.iter(|| local.copy_from_slice(black_box(&other))));
     group.bench_function("write", |b| {
         b.iter(|| array.lock().expect("the lock").copy_from_slice(black_box(&other)))
     });
     group.bench_function("read", |b| {
         b.iter(|| local.copy_from_slice(&array.lock().expect("the lock")))
     });
-    group.bench_function("floor/memcpy", |b| b.iter(|| local.copy_from_slice(black_box(&other))));
     group.finish();
 }
 
-criterion_group!(benches, locks, values, arrays);
+criterion_group!(benches, locks, values, events, arrays);
 criterion_main!(benches);

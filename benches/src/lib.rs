@@ -4,6 +4,10 @@
 use std::ffi::CStr;
 use std::ptr;
 
+mod wake;
+
+pub use wake::{futex_wait, futex_wake};
+
 /// Forks a process that ends at once, and waits for it.
 ///
 /// # Panics

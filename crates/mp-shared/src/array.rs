@@ -182,7 +182,7 @@ impl<T: Pod> Array<T> {
     /// # Ok::<(), mp_shared::Error>(())
     /// ```
     pub fn get(&self, index: usize) -> Result<T, Error> {
-        read(&self.inner.visit()?, index)
+        self.inner.get(index)
     }
 
     /// Writes an element, under the lock.
@@ -191,7 +191,7 @@ impl<T: Pod> Array<T> {
     ///
     /// As with [`get`](Self::get); nothing is written then.
     pub fn set(&self, index: usize, value: T) -> Result<(), Error> {
-        put(&mut self.inner.visit()?, index, value)
+        self.inner.set(index, value)
     }
 
     /// Changes an element from what it was to what `change` makes of it, under the lock; returns the new one.

@@ -17,7 +17,10 @@ use std::{fmt, io};
 /// assert_eq!(segment.atomic_u32(64).unwrap_err().kind(), ErrorKind::OutOfBounds);
 /// # Ok::<(), mp_shared::Error>(())
 /// ```
-pub struct Error {
+pub struct Error(Box<Inner>);
+
+/// Kept elsewhere, so that a result with an error in it is small: most have none.
+struct Inner {
     kind: ErrorKind,
     what: Cow<'static, str>,
     source: Option<Box<dyn StdError + Send + Sync>>,
@@ -57,7 +60,7 @@ pub enum ErrorKind {
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, what: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, what: what.into(), source: None }
+        Self(Box::new(Inner { kind, what: what.into(), source: None }))
     }
 
     pub(crate) fn with_source(
@@ -65,7 +68,7 @@ impl Error {
         what: impl Into<Cow<'static, str>>,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
-        Self { kind, what: what.into(), source: Some(source.into()) }
+        Self(Box::new(Inner { kind, what: what.into(), source: Some(source.into()) }))
     }
 
     /// Sorts an error of a system call by what a caller can do about it.
@@ -90,15 +93,15 @@ impl Error {
     /// What happened.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
-        self.kind
+        self.0.kind
     }
 }
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Error");
-        debug.field("kind", &self.kind).field("what", &self.what);
-        if let Some(source) = &self.source {
+        debug.field("kind", &self.0.kind).field("what", &self.0.what);
+        if let Some(source) = &self.0.source {
             debug.field("source", source);
         }
         debug.finish()
@@ -107,19 +110,19 @@ impl fmt::Debug for Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)
+        f.write_str(&self.0.what)
     }
 }
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+        self.0.source.as_deref().map(|source| source as &(dyn StdError + 'static))
     }
 }
 
 impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
-        let kind = match error.kind {
+        let kind = match error.kind() {
             ErrorKind::Exhausted => io::ErrorKind::OutOfMemory,
             ErrorKind::Corrupt | ErrorKind::Incompatible => io::ErrorKind::InvalidData,
             ErrorKind::OutOfBounds | ErrorKind::InvalidInput => io::ErrorKind::InvalidInput,

@@ -5,6 +5,12 @@
 //! registry) is kept together with that number, and is stale once it has changed.
 #![expect(unsafe_code, reason = "reads the page that the kernel zeroes in a forked child")]
 
+mod count;
+mod own;
+
+pub(crate) use self::count::Forks;
+pub(crate) use self::own::Own;
+
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 

@@ -12,6 +12,7 @@ mod barrier;
 mod error;
 mod event;
 pub mod fork;
+mod heap;
 mod lock;
 #[cfg(feature = "named")]
 mod named;

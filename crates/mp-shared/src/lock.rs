@@ -63,23 +63,45 @@ impl Guarded {
         Ok(self.acquire(Deadline::NEVER, false)?)
     }
 
+    /// Takes the lock for one step that leaves all in order, takes no other lock, and cannot panic.
+    #[inline]
+    pub(crate) fn briefly<R>(&self, step: impl FnOnce(&Object) -> R) -> Result<R, Error> {
+        let mut result = None;
+        let locked = self.lock.briefly(Deadline::NEVER, |acquired| {
+            self.take_over(acquired);
+            if !self.is_poisoned() {
+                result = Some(step(&self.object));
+            }
+        });
+        result.ok_or_else(|| self.not_entered(locked))
+    }
+
+    #[cold]
+    fn not_entered(&self, locked: Result<(), robust::LockError>) -> Error {
+        let poisoned = |()| LockError::Poisoned(PoisonError::new(()));
+        locked.map_or_else(plain, poisoned).into()
+    }
+
     fn acquire(&self, deadline: Deadline, expose: bool) -> LockResult<Held<'_>> {
-        let acquired = self.lock.lock(deadline).map_err(|error| match error {
-            robust::LockError::TimedOut => LockError::TimedOut,
-            robust::LockError::Deadlock => LockError::Deadlock,
-            robust::LockError::Unsupported => LockError::Unsupported,
-        })?;
+        let acquired = self.lock.lock(deadline).map_err(plain)?;
         let panicking = thread::panicking();
         let mut held = Held { owner: self, exposed: false, panicking, not_send: PhantomData };
-        if acquired == Acquired::OwnerDied && self.object.head().exposed.load(Relaxed) != 0 {
-            self.object.head().poisoned.store(1, Relaxed);
-            compiler_fence(SeqCst);
-            self.object.head().exposed.store(0, Relaxed);
-        }
+        self.take_over(acquired);
         if expose {
             held.expose();
         }
         if self.is_poisoned() { Err(PoisonError::new(held).into()) } else { Ok(held) }
+    }
+
+    /// Whoever comes after a dead owner writes down what that one may have left.
+    #[inline]
+    fn take_over(&self, acquired: Acquired) {
+        let head = self.object.head();
+        if acquired == Acquired::OwnerDied && head.exposed.load(Relaxed) != 0 {
+            head.poisoned.store(1, Relaxed);
+            compiler_fence(SeqCst);
+            head.exposed.store(0, Relaxed);
+        }
     }
 
     pub(crate) fn is_locked(&self) -> bool {
@@ -100,6 +122,42 @@ impl Guarded {
         debug.field("owner", &owner).field("poisoned", &self.is_poisoned());
     }
 
+    /// Reads an element under the lock.
+    pub(crate) fn get<T: Pod>(&self, index: usize) -> Result<T, Error> {
+        let load = |object: &Object| object.load(index).ok_or_else(|| object.beyond(index, 1));
+        if is_word::<T>() { self.briefly(load)? } else { load(self.visit()?.object()) }
+    }
+
+    /// Writes an element under the lock.
+    pub(crate) fn set<T: Pod>(&self, index: usize, value: T) -> Result<(), Error> {
+        if is_word::<T>() {
+            self.briefly(|object| object.store(index, value))?
+        } else {
+            put(&mut self.visit()?, index, value)
+        }
+    }
+
+    /// Changes an element under the lock, by what cannot panic and takes no lock; returns what it was.
+    #[inline]
+    pub(crate) fn fetch<T: Pod>(
+        &self,
+        index: usize,
+        change: impl FnOnce(T) -> T,
+    ) -> Result<T, Error> {
+        let beyond = || self.object.beyond(index, 1);
+        if is_word::<T>() {
+            return self.briefly(|object| {
+                let value = object.load(index).ok_or_else(beyond)?;
+                object.store(index, change(value))?;
+                Ok(value)
+            })?;
+        }
+        let mut held = self.visit()?;
+        let value = held.object().load(index).ok_or_else(beyond)?;
+        put(&mut held, index, change(value))?;
+        Ok(value)
+    }
+
     pub(crate) fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.object.serialize(serializer)
     }
@@ -109,6 +167,14 @@ impl Guarded {
         shape: Shape,
     ) -> Result<Self, D::Error> {
         Self::of(Object::deserialize(deserializer, shape)?).map_err(de::Error::custom)
+    }
+}
+
+fn plain<G>(error: robust::LockError) -> LockError<G> {
+    match error {
+        robust::LockError::TimedOut => LockError::TimedOut,
+        robust::LockError::Deadlock => LockError::Deadlock,
+        robust::LockError::Unsupported => LockError::Unsupported,
     }
 }
 
@@ -181,10 +247,14 @@ impl Drop for Held<'_> {
     }
 }
 
+/// Says whether elements of this type are written in one step, since they are aligned to their size.
+pub(crate) const fn is_word<T: Pod>() -> bool {
+    matches!(size_of::<T>(), 1 | 2 | 4 | 8)
+}
+
 /// Writes an element so that it is the old or the new one, or poisoned, if this process is killed meanwhile.
 pub(crate) fn put<T: Pod>(held: &mut Held<'_>, index: usize, value: T) -> Result<(), Error> {
-    // Elements of these sizes are aligned to them, and so are written in one step.
-    if matches!(size_of::<T>(), 1 | 2 | 4 | 8) {
+    if is_word::<T>() {
         held.object().store(index, value)
     } else {
         held.exposed(|object| object.store(index, value))

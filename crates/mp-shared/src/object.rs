@@ -7,12 +7,14 @@
 use std::any::type_name;
 use std::fmt;
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use bytemuck::Pod;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::robust::LinkedLock;
+use crate::heap::{LINE, Place, SEGMENT_KIND, SharedPlace};
+use crate::robust::{LinkedLock, linked::Cell};
 use crate::segment::{HEADER_LEN, Segment, Shared, View};
 use crate::{Error, ErrorKind, access};
 
@@ -61,9 +63,6 @@ const LOCK: usize = size_of::<Head>();
 
 /// Where the elements lie at the earliest.
 const DATA: usize = LOCK + LinkedLock::SIZE;
-
-/// The kind of the segments that hold objects.
-const SEGMENT_KIND: u32 = u32::from_le_bytes(*b"objs");
 
 /// What an object is made of; the same in all processes that share it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +118,8 @@ fn hash(text: &str) -> u64 {
 
 /// A thing at its place in a segment, which it keeps mapped. Clones are the same thing.
 ///
+/// When the last handle of the process that made it is gone, its place may be used again: see `heap.rs`.
+///
 /// Invariant: `data` is aligned for the elements, and all `len` of them lie in the segment, which cannot shrink.
 #[derive(Clone)]
 pub(crate) struct Object {
@@ -127,6 +128,7 @@ pub(crate) struct Object {
     offset: usize,
     data_offset: usize,
     len: usize,
+    place: SharedPlace,
 }
 
 // SAFETY: `data` points into the segment that `head` keeps, and is used for accesses that may happen in any thread.
@@ -143,8 +145,17 @@ impl fmt::Debug for Object {
     }
 }
 
+impl Drop for Object {
+    fn drop(&mut self) {
+        // A guard was leaked: a thread has this memory in its list until it ends.
+        if self.place.is_some() && self.cell().is_ok_and(Cell::may_outlive_its_handle) {
+            self.retire();
+        }
+    }
+}
+
 impl Object {
-    /// Creates one with `len` elements, all zero, in a segment of its own.
+    /// Creates one with `len` elements, all zero.
     pub(crate) fn create(shape: Shape, len: usize) -> Result<Self, Error> {
         let data = shape.data_offset(0);
         let Some(bytes) = shape.bytes(len).and_then(|bytes| bytes.checked_add(data)) else {
@@ -152,7 +163,10 @@ impl Object {
             let what = format!("{len} elements of {size} bytes are more than a process can have");
             return Err(Error::new(ErrorKind::Exhausted, what));
         };
-        let object = Self::at(&Segment::create(SEGMENT_KIND, bytes)?, 0, shape, len)?;
+        // The data of what is aligned to more than a line is where it shall be if the object begins its segment.
+        let place = if shape.align <= LINE { Place::new(bytes)? } else { Place::alone(bytes)? };
+        let mut object = Self::at(place.segment(), place.offset(), shape, len)?;
+        object.place = Some(Arc::new(place));
         let head = &*object.head;
         head.align.store(shape.align as u32, Relaxed);
         head.size.store(shape.size as u64, Relaxed);
@@ -169,7 +183,7 @@ impl Object {
             shape.bytes(len).ok_or_else(|| Error::corrupt("an object has too many elements"))?;
         let data_offset = shape.data_offset(offset);
         let data = segment.place(data_offset, bytes)?;
-        Ok(Self { head, data, offset, data_offset, len })
+        Ok(Self { head, data, offset, data_offset, len, place: None })
     }
 
     /// Finds the one at `offset`, if it is one of this shape.
@@ -193,6 +207,10 @@ impl Object {
             return Err(Error::corrupt("an object has a wrong number of elements"));
         }
         Self::at(segment, offset, shape, len)
+    }
+
+    fn cell(&self) -> Result<&Cell, Error> {
+        View::segment(&self.head).view(self.offset + LOCK)
     }
 
     /// The lock that belongs to it.
@@ -275,8 +293,16 @@ impl Object {
         Error::new(ErrorKind::OutOfBounds, what)
     }
 
+    /// Declares that its place must not be used again when the last handle is gone.
+    pub(crate) fn retire(&self) {
+        if let Some(place) = &self.place {
+            place.retire();
+        }
+    }
+
     /// Writes it into a message: its segment, and where it lies there.
     pub(crate) fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.retire();
         (View::segment(&self.head), self.offset as u64).serialize(serializer)
     }
 
@@ -334,14 +360,14 @@ mod tests {
     fn attaching_checks_what_it_is() {
         let shape = Shape::of::<u32>(Tag::Array);
         let object = Object::create(shape, 10).unwrap();
-        let segment = View::segment(&object.head).clone();
-        assert_eq!(Object::attach(&segment, 0, shape).unwrap().len(), 10);
+        let (segment, at) = (View::segment(&object.head).clone(), object.offset);
+        assert_eq!(Object::attach(&segment, at, shape).unwrap().len(), 10);
         let kind = |offset, shape| Object::attach(&segment, offset, shape).err().unwrap().kind();
-        assert_eq!(kind(0, Shape::of::<u32>(Tag::Value)), ErrorKind::Incompatible);
+        assert_eq!(kind(at, Shape::of::<u32>(Tag::Value)), ErrorKind::Incompatible);
         for other in [Shape::of::<u64>(Tag::Array), Shape::of::<i32>(Tag::Array)] {
-            assert_eq!(kind(0, other), ErrorKind::Incompatible);
+            assert_eq!(kind(at, other), ErrorKind::Incompatible);
         }
-        for offset in [1, 32, 1 << 20, usize::MAX - 63, usize::MAX] {
+        for offset in [at + 1, at + 32, 1 << 20, usize::MAX - 63, usize::MAX] {
             assert_eq!(kind(offset, shape), ErrorKind::OutOfBounds);
         }
         let stranger = Segment::create(1, 1000).unwrap();
@@ -353,9 +379,10 @@ mod tests {
     fn a_length_that_lies_is_an_error() {
         let shape = Shape::of::<u32>(Tag::Array);
         let object = Object::create(shape, 10).unwrap();
-        for len in [11, u64::MAX / 4, u64::MAX] {
+        // A length that ends in the segment is as good as any other for a peer who writes what it likes.
+        for len in [1 << 20, u64::MAX / 4, u64::MAX] {
             object.head.len.store(len, Relaxed);
-            assert!(Object::attach(View::segment(&object.head), 0, shape).is_err());
+            assert!(Object::attach(View::segment(&object.head), object.offset, shape).is_err());
         }
         assert_eq!(object.len(), 10, "who has attached goes on with what it read then");
     }

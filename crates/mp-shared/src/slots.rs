@@ -51,6 +51,7 @@ impl Drop for Slots {
         for index in 0..self.len() {
             let held = self.get(index).is_some_and(Slot::may_outlive_its_handle);
             if held && let Ok(slot) = self.0.bind(index * size_of::<Slot>()) {
+                self.0.retire();
                 keep(slot);
             }
         }

@@ -1,6 +1,7 @@
 //! One value that processes share, with its lock.
 #![expect(unsafe_code, reason = "a guard refers to the value in shared memory")]
 
+mod arithmetic;
 #[cfg(test)]
 mod tests;
 
@@ -164,7 +165,7 @@ impl<T: Pod> Value<T> {
     /// [`ErrorKind::Deadlock`](crate::ErrorKind::Deadlock) if this thread holds it: read through the guard then.
     #[doc(alias = "value")]
     pub fn get(&self) -> Result<T, Error> {
-        Ok(read(&self.inner.visit()?))
+        self.inner.get(0)
     }
 
     /// Writes the value, under the lock.
@@ -173,7 +174,7 @@ impl<T: Pod> Value<T> {
     ///
     /// As with [`get`](Self::get); nothing is written then.
     pub fn set(&self, value: T) -> Result<(), Error> {
-        put(&mut self.inner.visit()?, 0, value)
+        self.inner.set(0, value)
     }
 
     /// Changes the value from what it was to what `change` makes of it, under the lock; returns the new one.
@@ -207,6 +208,12 @@ impl<T: Pod> Value<T> {
         let value = change(read(&held));
         put(&mut held, 0, value)?;
         Ok(value)
+    }
+
+    /// Changes the value under the lock, by what cannot panic and takes no lock; returns what it was.
+    #[inline]
+    fn fetch(&self, change: impl FnOnce(T) -> T) -> Result<T, Error> {
+        self.inner.fetch(0, change)
     }
 
     /// Says whether any thread of any process holds the lock.

@@ -79,6 +79,31 @@ impl Cell {
         Ok(())
     }
 
+    /// Takes the lock for one step, which takes no other lock in shared memory and does not panic.
+    ///
+    /// It is told what became of the owner before. For so short a time the lock is not linked, but pending, as a [`RawLock`].
+    #[inline]
+    pub(crate) fn briefly<R>(
+        &self,
+        deadline: Deadline,
+        step: impl FnOnce(Acquired) -> R,
+    ) -> Result<R, LockError> {
+        let thread = Thread::current()?;
+        thread.set_pending(&self.lock.word);
+        let acquired = if self.lock.take_free(thread.id()) {
+            Ok(Acquired::Clean)
+        } else {
+            self.lock.take(thread.id(), deadline)
+        };
+        let result = acquired.map(|acquired| {
+            let result = step(acquired);
+            self.lock.release(thread.id());
+            result
+        });
+        thread.clear_pending();
+        result
+    }
+
     /// The thread that holds the lock.
     pub(crate) fn owner(&self) -> Option<u32> {
         self.lock.owner()
@@ -206,6 +231,16 @@ impl LinkedLock {
     #[inline]
     pub fn unlock(&self) -> Result<(), NotHeld> {
         self.0.unlock()
+    }
+
+    /// See [`Cell::briefly`].
+    #[inline]
+    pub(crate) fn briefly<R>(
+        &self,
+        deadline: Deadline,
+        step: impl FnOnce(Acquired) -> R,
+    ) -> Result<R, LockError> {
+        self.0.briefly(deadline, step)
     }
 
     /// The thread that holds the lock.

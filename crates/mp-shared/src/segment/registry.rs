@@ -1,55 +1,20 @@
 //! The segments that this process has mapped, so that receiving one again maps nothing.
-#![expect(
-    unsafe_code,
-    reason = "reads a registry through a pointer that a forked copy can replace"
-)]
 
 use std::collections::HashMap;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::header::Header;
 use super::{Inner, Segment};
-use crate::fork;
+use crate::fork::Own;
 
 type Segments = HashMap<(u64, u64), Weak<Inner>>;
 
-/// The registry of one process.
-///
-/// A forked copy may have been made while another thread had the mutex, which nobody will ever release there. So it does
-/// not touch the registry it came with, and makes its own.
-struct Registry {
-    generation: u64,
-    segments: Mutex<Segments>,
-}
-
-/// The latest registry; never freed, as a thread may be reading it.
-static CURRENT: AtomicPtr<Registry> = AtomicPtr::new(ptr::null_mut());
+static SEGMENTS: Own<Mutex<Segments>> = Own::new(Mutex::default);
 
 fn segments() -> MutexGuard<'static, Segments> {
-    let generation = fork::generation();
-    let mut found = CURRENT.load(Ordering::Acquire);
-    loop {
-        if !found.is_null() {
-            // SAFETY: not null, so it came from the box below, which is never freed.
-            let registry = unsafe { &*found };
-            if registry.generation == generation {
-                // Whoever panicked with it did so before or after a change of the map, not within.
-                return registry.segments.lock().unwrap_or_else(PoisonError::into_inner);
-            }
-        }
-        let fresh = Registry { generation, segments: Mutex::default() };
-        let fresh = Box::into_raw(Box::new(fresh));
-        match CURRENT.compare_exchange(found, fresh, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => found = fresh,
-            Err(other) => {
-                // SAFETY: made above, and nobody else has seen it.
-                drop(unsafe { Box::from_raw(fresh) });
-                found = other;
-            }
-        }
-    }
+    // Whoever panicked with it did so before or after a change of the map, not within.
+    SEGMENTS.get().lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The segment with this device, inode and header, if this process has it mapped.
