@@ -15,7 +15,7 @@ use mp_wire::Deadline;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 pub use self::error::BarrierError;
-use self::pass::{End, Gate, MEMBER, Pass};
+use self::pass::{BLOCK, End, Gate, MEMBER, Pass};
 use crate::lock::deadline;
 use crate::object::Tag;
 use crate::slots::{Slot, Slots};
@@ -25,7 +25,7 @@ use crate::{Error, ErrorKind};
 const PARTIES: usize = 1;
 const TIMEOUT: [usize; 2] = [2, 3];
 
-/// How many slots there are beyond two for each party.
+/// How many slots there are at least beyond two for each party.
 const SPARE: usize = 6;
 
 /// A passed barrier needs no closure.
@@ -383,7 +383,7 @@ impl Barrier {
 
 /// How many slots a barrier has. More threads than parties may come, as they leave one after the other.
 fn slots_of(parties: usize) -> Option<usize> {
-    parties.checked_mul(2)?.checked_add(SPARE)
+    parties.checked_mul(2)?.checked_add(SPARE)?.checked_next_multiple_of(BLOCK)
 }
 
 /// A thread that takes part in a [`Barrier`] until this is dropped.

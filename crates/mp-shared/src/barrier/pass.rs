@@ -1,5 +1,6 @@
 #![doc = include_str!("README.md")]
 
+use std::ptr;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::atomic::{AtomicU32, fence};
 use std::time::Duration;
@@ -26,6 +27,9 @@ const OUTCOME: usize = 2;
 
 const OUTCOME_TRIPPED: u32 = 1;
 const OUTCOME_BROKEN: u32 = 2;
+
+/// The number of slots is a multiple of this.
+pub(super) const BLOCK: usize = 8;
 
 /// How long to wait for a slot before looking again. Leaving wakes nobody on purpose.
 const NAP: Duration = Duration::from_millis(1);
@@ -77,6 +81,15 @@ impl Pass {
         &self.slots
     }
 
+    /// All slots, whole blocks at a time: to find one costs more than to look at it.
+    fn each(&self) -> impl Iterator<Item = &Slot> {
+        let block = |index| {
+            let at = index * size_of::<[Slot; BLOCK]>();
+            self.slots.object().view::<[Slot; BLOCK]>(at).ok()
+        };
+        (0..self.slots.len() / BLOCK).map_while(block).flatten()
+    }
+
     pub(super) fn parties(&self) -> usize {
         self.parties
     }
@@ -92,7 +105,7 @@ impl Pass {
     }
 
     pub(super) fn is_broken(&self) -> bool {
-        if self.slots.iter().any(is_dead) {
+        if self.each().any(is_dead) {
             // Looks again, and breaks it if that is so.
             let _ = self.enter();
         }
@@ -106,7 +119,7 @@ impl Pass {
 
     /// The slots of all who take part, and of the dead that were not noticed yet.
     pub(super) fn members(&self) -> impl Iterator<Item = &Slot> {
-        self.slots.iter().filter(|slot| slot.words()[MEMBER].load(Relaxed) != 0)
+        self.each().filter(|slot| slot.words()[MEMBER].load(Relaxed) != 0)
     }
 
     /// Takes the gate, and finds those who have died.
@@ -195,7 +208,7 @@ impl Pass {
             let value = word.load(Acquire);
             if !goes_on(value) {
                 // This thread may have been woken for a death as well, and somebody else may sleep in the next pass already.
-                if !watches.is_empty() && self.slots.iter().any(is_dead) {
+                if !watches.is_empty() && self.each().any(is_dead) {
                     drop(self.enter()?);
                 }
                 return Ok(());
@@ -206,12 +219,15 @@ impl Pass {
             }
             watches.clear();
             watches.push(Watch::new(word, asleep));
-            if !cfg!(mp_bug = "barrier_unwatched") {
-                let others = self.slots.iter().filter(|&slot| !std::ptr::eq(slot, me));
-                watches.extend(others.map(Slot::watch_always));
+            let mut dead = false;
+            for slot in self.each().filter(|&slot| !ptr::eq(slot, me)) {
+                if !cfg!(mp_bug = "barrier_unwatched") {
+                    watches.push(slot.watch_always());
+                }
+                // Whoever dies from here on changes the word that was just read.
+                dead |= is_dead(slot);
             }
-            // Whoever dies from here on changes a word that was just read.
-            if self.slots.iter().any(is_dead) {
+            if dead {
                 drop(self.enter()?);
                 continue;
             }
@@ -269,7 +285,7 @@ pub(super) struct Gate<'a>(&'a Pass);
 impl<'a> Gate<'a> {
     /// Breaks the barrier if a party has died.
     fn look(&self) {
-        let dead = || self.0.slots.iter().filter(|&slot| is_dead(slot));
+        let dead = || self.0.each().filter(|&slot| is_dead(slot));
         if dead().next().is_none() {
             return;
         }
@@ -290,7 +306,7 @@ impl<'a> Gate<'a> {
 
     /// Takes a free slot for the calling thread.
     pub(super) fn register(&self) -> Result<&'a Slot, BarrierError> {
-        for slot in self.0.slots.iter() {
+        for slot in self.0.each() {
             if slot.owner().is_some() {
                 continue;
             }
@@ -312,7 +328,7 @@ impl<'a> Gate<'a> {
         let word = self.0.word();
         let mut value = word.load(Relaxed);
         let outcome = if end == End::Trip { OUTCOME_TRIPPED } else { OUTCOME_BROKEN };
-        for slot in self.0.slots.iter() {
+        for slot in self.0.each() {
             if slot.words()[ARRIVED].load(Relaxed) == mark(value) {
                 slot.words()[OUTCOME].store(outcome, Relaxed);
             }

@@ -240,7 +240,7 @@ fn capacity() {
     assert_eq!(Barrier::new(usize::MAX).unwrap_err().kind(), ErrorKind::Exhausted);
     let barrier = barrier(2);
     assert_eq!(barrier.parties(), 2);
-    let parties: Vec<_> = (0..2 * 2 + SPARE).map(|_| barrier.register().unwrap()).collect();
+    let parties: Vec<_> = (0..slots_of(2).unwrap()).map(|_| barrier.register().unwrap()).collect();
     assert_eq!(barrier.register().unwrap_err(), BarrierError::Full);
     thread::scope(|scope| {
         // It waits for a place, and then for another party.
@@ -248,11 +248,20 @@ fn capacity() {
         drop(parties);
         assert!(barrier.wait().is_ok() && waiter.join().unwrap().is_ok());
     });
-    let _parties: Vec<_> = (0..2 * 2 + SPARE).map(|_| barrier.register().unwrap()).collect();
+    let _parties: Vec<_> = (0..slots_of(2).unwrap()).map(|_| barrier.register().unwrap()).collect();
     let start = Instant::now();
     assert_eq!(barrier.wait_timeout(Duration::from_millis(4)), Err(BarrierError::TimedOut));
     assert!(start.elapsed() >= Duration::from_millis(4));
     assert!(barrier.is_broken());
+}
+
+#[test]
+fn there_is_room_for_twice_as_many() {
+    for parties in 1..100 {
+        let slots = slots_of(parties).unwrap();
+        assert!(slots >= 2 * parties + SPARE && slots % BLOCK == 0);
+        assert_eq!(slots <= 128, parties <= 61);
+    }
 }
 
 #[test]
@@ -504,7 +513,7 @@ fn messages() {
     assert!(barrier.clone().wait().is_ok());
     child.succeed();
     let head = barrier.0.slots().object().head();
-    for wrong in [0, 1, 3, u32::MAX] {
+    for wrong in [0, 1, 6, u32::MAX] {
         head.words[PARTIES].store(wrong, Relaxed);
         assert!(mp_wire::encode(&barrier).unwrap().decode::<Barrier>().is_err());
     }
