@@ -1,13 +1,12 @@
 //! A point where processes wait until all have come. The protocol is in `barrier/README.md`.
 
 mod error;
+mod party;
 mod pass;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
-use std::marker::PhantomData;
-use std::sync::MutexGuard;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -15,10 +14,11 @@ use mp_wire::Deadline;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 pub use self::error::BarrierError;
-use self::pass::{BLOCK, End, Gate, MEMBER, Pass};
+pub use self::party::Party;
+use self::pass::{BLOCK, End, Pass};
 use crate::lock::deadline;
 use crate::object::Tag;
-use crate::slots::{Slot, Slots};
+use crate::slots::Slots;
 use crate::{Error, ErrorKind};
 
 /// Words of the head, behind the one of the protocol: the parties, and the default timeout.
@@ -76,6 +76,16 @@ impl Barrier {
     /// # Errors
     ///
     /// [`ErrorKind::InvalidInput`] if that is none; [`ErrorKind::Exhausted`] if no memory or no descriptor is left.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_shared::{Barrier, ErrorKind};
+    ///
+    /// assert_eq!(Barrier::new(3)?.parties(), 3);
+    /// assert_eq!(Barrier::new(0).unwrap_err().kind(), ErrorKind::InvalidInput);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn new(parties: usize) -> Result<Self, Error> {
         Self::create(parties, None)
     }
@@ -136,6 +146,20 @@ impl Barrier {
     /// # Errors
     ///
     /// See [`BarrierError`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_shared::Barrier;
+    /// use std::thread;
+    ///
+    /// let barrier = Barrier::new(2)?;
+    /// let other = barrier.clone();
+    /// let thread = thread::spawn(move || other.wait());
+    /// let mine = barrier.wait()?;
+    /// assert_eq!(mine + thread.join().unwrap()?, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn wait(&self) -> Result<usize, BarrierError> {
         self.wait_once(self.deadline(), NO_ACTION)
     }
@@ -205,6 +229,18 @@ impl Barrier {
     /// # Errors
     ///
     /// See [`BarrierError`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let barrier = mp_shared::Barrier::new(2)?;
+    /// let mut runs = 0;
+    /// assert!(barrier.wait_timeout_with(Duration::from_millis(1), || runs += 1).is_err());
+    /// assert_eq!(runs, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn wait_timeout_with(
         &self,
         timeout: Duration,
@@ -223,14 +259,14 @@ impl Barrier {
             if self.0.says_broken() {
                 return Err(BarrierError::Broken);
             }
-            match self.party(&gate) {
+            match Party::new(self, &gate) {
                 // Most of them are leaving.
                 Err(BarrierError::Full) => drop(gate),
                 party => break (gate, party?),
             }
             self.0.nap(deadline)?;
         };
-        self.0.wait(gate, party.slot, deadline, action)
+        self.0.wait(gate, party.slot(), deadline, action)
     }
 
     /// Makes this thread a party until what is returned is dropped.
@@ -267,12 +303,7 @@ impl Barrier {
     /// # Ok::<(), mp_shared::Error>(())
     /// ```
     pub fn register(&self) -> Result<Party<'_>, BarrierError> {
-        self.party(&self.0.enter()?)
-    }
-
-    fn party<'a>(&'a self, gate: &Gate<'a>) -> Result<Party<'a>, BarrierError> {
-        let slot = gate.register()?;
-        Ok(Party { barrier: self, slot, not_send: PhantomData })
+        Party::new(self, &self.0.enter()?)
     }
 
     /// Breaks the barrier: all who wait, and all who come, get [`BarrierError::Broken`] until there is a [`reset`](Self::reset).
@@ -316,12 +347,33 @@ impl Barrier {
     /// # Errors
     ///
     /// As with [`abort`](Self::abort).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_shared::{Barrier, BarrierError};
+    /// use std::time::Duration;
+    ///
+    /// let barrier = Barrier::new(2)?;
+    /// assert_eq!(barrier.wait_timeout(Duration::ZERO), Err(BarrierError::TimedOut));
+    /// assert!(barrier.is_broken());
+    /// barrier.reset()?;
+    /// assert!(!barrier.is_broken());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn reset(&self) -> Result<(), BarrierError> {
         self.0.enter()?.end(End::Reset);
         Ok(())
     }
 
     /// How many it waits for.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert_eq!(mp_shared::Barrier::new(2)?.parties(), 2);
+    /// # Ok::<(), mp_shared::Error>(())
+    /// ```
     #[must_use]
     pub fn parties(&self) -> usize {
         self.0.parties()
@@ -362,6 +414,16 @@ impl Barrier {
     /// Says whether the barrier is broken.
     ///
     /// It is if a party has died, also one for which nobody has waited yet.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let barrier = mp_shared::Barrier::new(2)?;
+    /// assert!(!barrier.is_broken());
+    /// barrier.abort()?;
+    /// assert!(barrier.is_broken());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[doc(alias = "broken")]
     #[must_use]
     pub fn is_broken(&self) -> bool {
@@ -369,6 +431,18 @@ impl Barrier {
     }
 
     /// How long a wait lasts that names no timeout; `None` if for as long as it takes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_shared::Barrier;
+    /// use std::time::Duration;
+    ///
+    /// let time = Duration::from_secs(5);
+    /// assert_eq!(Barrier::with_timeout(2, time)?.timeout(), Some(time));
+    /// assert_eq!(Barrier::new(2)?.timeout(), None);
+    /// # Ok::<(), mp_shared::Error>(())
+    /// ```
     #[must_use]
     pub fn timeout(&self) -> Option<Duration> {
         let words = &self.0.slots().object().head().words;
@@ -386,103 +460,6 @@ fn slots_of(parties: usize) -> Option<usize> {
     parties.checked_mul(2)?.checked_add(SPARE)?.checked_next_multiple_of(BLOCK)
 }
 
-/// A thread that takes part in a [`Barrier`] until this is dropped.
-///
-/// Its death at any moment breaks the barrier. Dropped, it leaves quietly: the others go on waiting.
-///
-/// # Fork
-///
-/// A forked child is no party. Its copy of this does nothing when dropped, and its waits are [`BarrierError::Unregistered`].
-///
-/// It cannot be sent to another thread:
-///
-/// ```compile_fail,E0277
-/// let barrier = mp_shared::Barrier::new(1).unwrap();
-/// let party = barrier.register().unwrap();
-/// std::thread::scope(|scope| { scope.spawn(move || drop(party)); });
-/// ```
-///
-/// # Examples
-///
-/// ```
-/// let barrier = mp_shared::Barrier::new(1)?;
-/// let mut party = barrier.register()?;
-/// assert_eq!(party.wait(), Ok(0));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[must_use = "the thread takes part until this is dropped"]
-pub struct Party<'a> {
-    barrier: &'a Barrier,
-    slot: &'a Slot,
-    /// The slot belongs to this thread.
-    not_send: PhantomData<MutexGuard<'a, ()>>,
-}
-
-impl Party<'_> {
-    /// Waits until all have come, as [`Barrier::wait`] does.
-    ///
-    /// # Errors
-    ///
-    /// See [`BarrierError`].
-    pub fn wait(&mut self) -> Result<usize, BarrierError> {
-        self.wait_until(self.barrier.deadline(), NO_ACTION)
-    }
-
-    /// Waits until all have come, but no longer than this, as [`Barrier::wait_timeout`] does.
-    ///
-    /// # Errors
-    ///
-    /// See [`BarrierError`].
-    pub fn wait_timeout(&mut self, timeout: Duration) -> Result<usize, BarrierError> {
-        self.wait_until(deadline(timeout), NO_ACTION)
-    }
-
-    /// Waits until all have come; the last one runs the action, as with [`Barrier::wait_with`].
-    ///
-    /// # Errors
-    ///
-    /// See [`BarrierError`].
-    pub fn wait_with(&mut self, action: impl FnOnce()) -> Result<usize, BarrierError> {
-        self.wait_until(self.barrier.deadline(), Some(action))
-    }
-
-    /// Waits until all have come, but no longer than this, as [`Barrier::wait_timeout_with`] does.
-    ///
-    /// # Errors
-    ///
-    /// See [`BarrierError`].
-    pub fn wait_timeout_with(
-        &mut self,
-        timeout: Duration,
-        action: impl FnOnce(),
-    ) -> Result<usize, BarrierError> {
-        self.wait_until(deadline(timeout), Some(action))
-    }
-
-    fn wait_until(
-        &mut self,
-        deadline: Deadline,
-        action: Option<impl FnOnce()>,
-    ) -> Result<usize, BarrierError> {
-        if !self.slot.held_by_me() {
-            return Err(BarrierError::Unregistered);
-        }
-        let pass = &self.barrier.0;
-        pass.wait(pass.enter()?, self.slot, deadline, action)
-    }
-}
-
-impl Drop for Party<'_> {
-    fn drop(&mut self) {
-        // In a forked child this is a copy, and the slot is the parent's.
-        if self.slot.held_by_me() {
-            self.slot.words()[MEMBER].store(0, Relaxed);
-            // It is ours, as was just seen.
-            let _ = self.slot.unlock();
-        }
-    }
-}
-
 impl fmt::Debug for Barrier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Barrier")
@@ -491,12 +468,6 @@ impl fmt::Debug for Barrier {
             .field("waiting", &self.waiting())
             .field("broken", &self.0.says_broken())
             .finish()
-    }
-}
-
-impl fmt::Debug for Party<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Party").field("barrier", self.barrier).finish_non_exhaustive()
     }
 }
 

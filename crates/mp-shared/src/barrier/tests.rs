@@ -259,7 +259,7 @@ fn capacity() {
 fn there_is_room_for_twice_as_many() {
     for parties in 1..100 {
         let slots = slots_of(parties).unwrap();
-        assert!(slots >= 2 * parties + SPARE && slots % BLOCK == 0);
+        assert!(slots >= 2 * parties + SPARE && slots.is_multiple_of(BLOCK));
         assert_eq!(slots <= 128, parties <= 61);
     }
 }
@@ -376,7 +376,7 @@ fn kill_at_any_time() {
         let trap = Trap::new();
         let run = || {
             let mut party = barrier.register().unwrap();
-            while party.wait_with(|| thread::yield_now()).is_ok() {}
+            while party.wait_with(thread::yield_now).is_ok() {}
             party.wait() == Err(BarrierError::Broken)
         };
         let doomed = || {
@@ -452,7 +452,7 @@ fn a_thread_that_ends_is_dead() {
     thread::scope(|scope| {
         let other = scope.spawn(|| barrier.wait());
         until_waiting(&barrier, 1);
-        scope.spawn(|| std::mem::ManuallyDrop::new(barrier.register().unwrap()).slot.owner());
+        scope.spawn(|| std::mem::ManuallyDrop::new(barrier.register().unwrap()).slot().owner());
         assert!(is_broken(other.join().unwrap()));
     });
     passes_after_reset(&barrier);
@@ -486,16 +486,16 @@ fn a_panic_in_the_action_breaks_it() {
 #[test]
 fn forked_copies_do_nothing() {
     let barrier = barrier(2);
-    let mut party = barrier.register().unwrap();
+    let mut party = Some(barrier.register().unwrap());
     let child = fork(|| {
-        let refused = party.wait() == Err(BarrierError::Unregistered);
-        // Safe to drop twice: once in this copy.
-        let copy = Party { barrier: &barrier, slot: party.slot, not_send: PhantomData };
-        drop(copy);
+        let refused = party.as_mut().unwrap().wait() == Err(BarrierError::Unregistered);
+        // The copy of it that this process has.
+        drop(party.take());
         refused
     });
     child.succeed();
-    assert!(party.slot.held_by_me() && !barrier.is_broken());
+    let mut party = party.unwrap();
+    assert!(party.slot().held_by_me() && !barrier.is_broken());
     let other = fork(|| barrier.wait() == Ok(0));
     until_waiting(&barrier, 1);
     assert_eq!(party.wait(), Ok(1));
