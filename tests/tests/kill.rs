@@ -69,6 +69,8 @@ scenarios![
     barrier_leave,
     barrier_abort,
     barrier_reset,
+    barrier_heir,
+    barrier_mend,
     queue_put_alone,
     queue_put_to_sleepers,
     queue_get_of_two,

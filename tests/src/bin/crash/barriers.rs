@@ -24,6 +24,7 @@ const AGAIN: u32 = 3;
 
 /// Others in the places 0 to 4 of the board, the victim's substitute in 5.
 const SUBSTITUTE: usize = 5;
+const IDLE: usize = 6;
 
 /// How often the action was run.
 fn runs(board: &Board) -> &AtomicU64 {
@@ -100,6 +101,20 @@ impl Stage {
         self.others.push(role);
     }
 
+    /// Starts a process that is registered, and does not wait.
+    fn idle(&self) -> Role {
+        let slot = self.board.slot(IDLE);
+        let role = Role::fork(|| {
+            let _party = self.barrier.register().expect("a place");
+            slot.ready();
+            loop {
+                std::thread::park();
+            }
+        });
+        role.await_asleep(slot);
+        role
+    }
+
     fn start_until(&mut self, count: usize) {
         while self.others.len() < count {
             self.start();
@@ -154,10 +169,13 @@ impl Stage {
     /// After a reset, they and this process pass.
     fn again(&self, verdict: &mut Verdict) {
         self.barrier.reset().expect("a reset");
+        // This process takes the place of the victim; others may be missing.
+        let missing = self.others.len() + 1..self.barrier.parties();
+        let _more: Vec<_> =
+            missing.map(|_| Role::fork(|| drop(self.barrier.wait_timeout(LIVENESS)))).collect();
         for index in 0..self.others.len() {
             self.board.slot(index).go.store(1, SeqCst);
         }
-        // The parties are the others and the victim, whose place this process takes.
         let passed = self.barrier.wait_timeout(LIVENESS);
         verdict.lost |= passed.is_err();
         let all = || self.all(|slot| slot.state.load(SeqCst) == AGAIN);
@@ -321,4 +339,45 @@ pub(crate) fn reset(kill: Kill) -> Verdict {
     let stage = Stage::new(3);
     let barrier = stage.barrier.clone();
     beside(kill, stage, || (), |()| barrier.reset().expect("a reset"), BROKEN)
+}
+
+/// The victim is the one whom another's death wakes, and is killed on its way to tell the others.
+pub(crate) fn heir(kill: Kill) -> Verdict {
+    let mut stage = Stage::new(4);
+    let barrier = stage.barrier.clone();
+    let board = Board::new();
+    let mut dead = stage.idle();
+    // Asleep before the others, it is the one that is woken.
+    let operate = |()| assert_eq!(barrier.wait(), Err(BarrierError::Broken));
+    let stop = Victim::start(&board, warm_up, operate).run(kill, || {
+        let some = stage.others.is_empty();
+        stage.start_until(2);
+        dead.kill();
+        some
+    });
+    let mut verdict = Verdict::new(stop);
+    stage.start_until(2);
+    dead.kill();
+    verdict.progress(within_liveness(|| stage.all(Slot::is_done)), "who waits");
+    verdict.lost |= !stage.all(|slot| slot.noted() == [BROKEN]);
+    if !verdict.hang {
+        stage.again(&mut verdict);
+    }
+    verdict
+}
+
+/// The victim resets a barrier that a death has broken.
+pub(crate) fn mend(kill: Kill) -> Verdict {
+    let mut stage = Stage::new(3);
+    let barrier = stage.barrier.clone();
+    let board = Board::new();
+    stage.idle().kill();
+    let operate = |()| barrier.reset().expect("a reset");
+    let stop = Victim::start(&board, warm_up, operate).run(kill, || false);
+    let mut verdict = Verdict::new(stop);
+    stage.start_until(2);
+    stage.conclude(&mut verdict);
+    let passed = stage.all(|slot| slot.noted() == [PASSED]);
+    verdict.lost |= stop.end == End::Completed && !passed;
+    verdict
 }

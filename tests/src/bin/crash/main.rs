@@ -66,6 +66,8 @@ const SCENARIOS: &[(&str, Trial)] = &[
     ("barrier_leave", barriers::leave),
     ("barrier_abort", barriers::abort),
     ("barrier_reset", barriers::reset),
+    ("barrier_heir", barriers::heir),
+    ("barrier_mend", barriers::mend),
 ];
 
 #[cfg(feature = "whole")]
