@@ -108,3 +108,15 @@ fn permit_unwatched() {
         &[&["step", "semaphore_give_back_to_sleepers"], &["step", "semaphore_acquire_as_leader"]],
     );
 }
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn trip_split() {
+    finds("trip_split", &[&["step", "barrier_wait_last"], &["step", "barrier_abort"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn barrier_unwatched() {
+    finds("barrier_unwatched", &[&["step", "barrier_wait_between"]]);
+}

@@ -8,6 +8,7 @@ compile_error!(
 
 mod access;
 mod array;
+mod barrier;
 mod condition;
 mod error;
 mod event;
@@ -37,6 +38,7 @@ pub mod word;
 pub use bytemuck;
 
 pub use array::{Array, ArrayGuard};
+pub use barrier::{Barrier, BarrierError, Party};
 pub use condition::{Condition, Guard, WaitTimeoutResult};
 pub use error::{Error, ErrorKind};
 pub use event::Event;
