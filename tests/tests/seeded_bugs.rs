@@ -120,3 +120,15 @@ fn trip_split() {
 fn barrier_unwatched() {
     finds("barrier_unwatched", &[&["step", "barrier_wait_between"]]);
 }
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn notify_split() {
+    finds("notify_split", &[&["step", "condition_notify_one"], &["step", "condition_notify_all"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn notify_wakes_one() {
+    finds("notify_wakes_one", &[&["step", "condition_wait"], &["step", "condition_notify_all"]]);
+}
