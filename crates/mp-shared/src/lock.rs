@@ -23,7 +23,7 @@ use mp_wire::Deadline;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::Error;
-use crate::object::{Object, Shape, Tag};
+use crate::object::{Object, Received, Shape, Tag};
 use crate::poison::{LockError, LockResult, PoisonError};
 use crate::robust::{self, Acquired, LinkedLock};
 
@@ -62,10 +62,7 @@ impl Guarded {
 
     /// Takes the lock for a user, if it is free.
     pub(crate) fn try_lock(&self) -> LockResult<Held<'_>> {
-        self.acquire(Deadline::NOW, true).map_err(|error| match error {
-            LockError::TimedOut | LockError::Deadlock => LockError::WouldBlock,
-            other => other,
-        })
+        self.acquire(Deadline::NOW, true).map_err(LockError::at_once)
     }
 
     /// Takes the lock, as often as one likes: it is released with the last guard.
@@ -98,6 +95,11 @@ impl Guarded {
     #[inline]
     pub(crate) fn visit(&self) -> Result<Held<'_>, Error> {
         Ok(self.acquire(Deadline::NEVER, false)?)
+    }
+
+    /// Takes the lock, poisoned or not, without getting hold of what it protects.
+    pub(crate) fn hold(&self, deadline: Deadline) -> LockResult<Held<'_>> {
+        self.acquire(deadline, false).or_else(LockError::ignore_poison)
     }
 
     /// Takes the lock for one step that leaves all in order, takes no other lock, and cannot panic.
@@ -232,6 +234,11 @@ impl Guarded {
         Ok(value)
     }
 
+    /// The one that a message had, if it is of this shape.
+    pub(crate) fn received(received: Received, shape: Shape) -> Result<Self, Error> {
+        Self::of(received.object(shape)?)
+    }
+
     pub(crate) fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.object.serialize(serializer)
     }
@@ -265,6 +272,12 @@ struct Owner {
 fn process_of(tid: u32) -> Option<u32> {
     let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
     status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok()
+}
+
+impl Serialize for Guarded {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.object.serialize(serializer)
+    }
 }
 
 /// What is put back when a lock that was released for a while is taken again.
@@ -358,11 +371,22 @@ impl<'a> Held<'a> {
 
     /// Does what would leave a mess if this process died in the middle of it.
     pub(crate) fn exposed<R>(&mut self, step: impl FnOnce(&Object) -> R) -> R {
-        self.owner.expose();
-        self.exposed = true;
+        self.expose();
         let result = step(self.object());
         self.cover();
         result
+    }
+
+    /// Gets hold of what the lock protects.
+    pub(crate) fn expose(&mut self) {
+        self.owner.expose();
+        self.exposed = true;
+    }
+
+    /// Says whether the lock is held by this guard, which is no copy in a forked process.
+    pub(crate) fn is_mine(&self) -> bool {
+        let session = self.object().head().words[SESSION].load(Relaxed);
+        session == self.session && self.owner.lock.held_by_me()
     }
 
     fn cover(&mut self) {

@@ -312,9 +312,19 @@ impl Object {
         deserializer: D,
         shape: Shape,
     ) -> Result<Self, D::Error> {
-        let (segment, offset) = <(Segment, u64)>::deserialize(deserializer)?;
-        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-        Self::attach(&segment, offset, shape).map_err(de::Error::custom)
+        Received::deserialize(deserializer)?.object(shape).map_err(de::Error::custom)
+    }
+}
+
+/// What a message says of an object: where it is.
+#[derive(Deserialize)]
+pub(crate) struct Received(Segment, u64);
+
+impl Received {
+    /// The object, if it is one of this shape.
+    pub(crate) fn object(self, shape: Shape) -> Result<Object, Error> {
+        let offset = usize::try_from(self.1).unwrap_or(usize::MAX);
+        Object::attach(&self.0, offset, shape)
     }
 }
 

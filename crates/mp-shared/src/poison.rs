@@ -131,6 +131,26 @@ impl<G> LockError<G> {
         }
     }
 
+    /// For calls that do not wait: not to get it in no time is not to get it at once.
+    pub(crate) fn at_once(self) -> Self {
+        match self {
+            Self::TimedOut | Self::Deadlock => Self::WouldBlock,
+            other => other,
+        }
+    }
+
+    /// The same reason, where there is no guard to go with it.
+    pub(crate) fn without_guard<H>(self) -> LockError<H> {
+        match self {
+            Self::Poisoned(_) | Self::NotHeld => LockError::NotHeld,
+            Self::WouldBlock => LockError::WouldBlock,
+            Self::TimedOut => LockError::TimedOut,
+            Self::Deadlock => LockError::Deadlock,
+            Self::TooMany => LockError::TooMany,
+            Self::Unsupported => LockError::Unsupported,
+        }
+    }
+
     fn text(&self) -> &'static str {
         match self {
             Self::Poisoned(_) => POISONED,
