@@ -8,6 +8,7 @@ compile_error!(
 
 mod access;
 mod array;
+mod atomic;
 mod error;
 mod event;
 pub mod fork;
@@ -33,6 +34,7 @@ pub mod word;
 pub use bytemuck;
 
 pub use array::{Array, ArrayGuard};
+pub use atomic::{Atomic, AtomicBits, AtomicNumber, AtomicValue};
 pub use error::{Error, ErrorKind};
 pub use event::Event;
 pub use lock::{Lock, LockGuard};

@@ -98,6 +98,12 @@ impl Shape {
         Self { tag, size: size_of::<T>(), align: align_of::<T>(), type_hash, len: None }
     }
 
+    /// The shape of an object with one atomic in it, which stands for a `T`.
+    pub(crate) fn cell<T: 'static>(tag: Tag) -> Self {
+        let type_hash = hash(type_name::<T>());
+        Self { tag, size: size_of::<T>(), align: size_of::<T>(), type_hash, len: Some(1) }
+    }
+
     /// How many bytes `len` elements take; `None` if there are not so many addresses.
     fn bytes(&self, len: usize) -> Option<usize> {
         self.size.checked_mul(len).filter(|&bytes| isize::try_from(bytes).is_ok())
