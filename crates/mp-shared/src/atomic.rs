@@ -8,7 +8,6 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use self::kinds::{Arithmetic as _, Cell as _, Logic as _};
 pub use self::kinds::{Atomic, AtomicBits, AtomicNumber};
 use crate::Error;
 use crate::object::{Object, Shape, Tag};

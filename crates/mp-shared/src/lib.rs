@@ -27,6 +27,7 @@ mod sys;
 #[cfg(test)]
 mod testing;
 mod value;
+mod vec;
 pub mod word;
 
 /// Plain data: what a shared value can be made of.
@@ -43,3 +44,4 @@ pub use named::SharedMemory;
 pub use poison::{LockError, LockResult, PoisonError};
 pub use raw::{RawArray, RawValue};
 pub use value::{Value, ValueGuard};
+pub use vec::{SharedVec, SharedVecGuard};

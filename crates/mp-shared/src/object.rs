@@ -6,6 +6,8 @@
 
 use std::any::type_name;
 use std::fmt;
+use std::mem::offset_of;
+use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -16,7 +18,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use crate::heap::{LINE, Place, SEGMENT_KIND, SharedPlace};
 use crate::robust::{LinkedLock, linked::Cell};
 use crate::segment::{HEADER_LEN, Segment, Shared, View};
-use crate::{Error, ErrorKind, access};
+use crate::{Error, ErrorKind, access, sys};
 
 /// What kind of thing an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +59,11 @@ pub(crate) struct Head {
 
 // SAFETY: `repr(C)`, made of atomics alone.
 unsafe impl Shared for Head {}
+
+/// Where its free words lie; two of them make one of 64 bits.
+const WORDS: usize = offset_of!(Head, words);
+
+const _: () = assert!(WORDS.is_multiple_of(8) && WORDS + 16 <= size_of::<Head>());
 
 /// Where the lock lies, from the beginning of the object.
 const LOCK: usize = size_of::<Head>();
@@ -173,13 +180,31 @@ impl Object {
         let place = if shape.align <= LINE { Place::new(bytes)? } else { Place::alone(bytes)? };
         let mut object = Self::at(place.segment(), place.offset(), shape, len)?;
         object.place = Some(Arc::new(place));
-        let head = &*object.head;
+        object.introduce(shape);
+        Ok(object)
+    }
+
+    /// Creates one with `len` elements in a segment of its own, none of which is backed by memory yet.
+    pub(crate) fn create_sparse(shape: Shape, len: usize) -> Result<Self, Error> {
+        let data = shape.data_offset(0);
+        let bytes = shape.bytes(len).and_then(|bytes| bytes.checked_add(data));
+        let bytes = bytes.ok_or_else(|| {
+            Error::new(ErrorKind::Exhausted, "so many elements are more than a process can have")
+        })?;
+        let segment = Segment::create_sparse(SEGMENT_KIND, bytes, data)?;
+        let object = Self::at(&segment, 0, shape, len)?;
+        object.introduce(shape);
+        Ok(object)
+    }
+
+    /// Writes the head.
+    fn introduce(&self, shape: Shape) {
+        let head = &*self.head;
         head.align.store(shape.align as u32, Relaxed);
         head.size.store(shape.size as u64, Relaxed);
-        head.len.store(len as u64, Relaxed);
+        head.len.store(self.len as u64, Relaxed);
         head.type_hash.store(shape.type_hash, Relaxed);
         head.tag.store(shape.tag as u32, Relaxed);
-        Ok(object)
     }
 
     /// Establishes the invariant.
@@ -226,6 +251,33 @@ impl Object {
 
     pub(crate) fn head(&self) -> &Head {
         &self.head
+    }
+
+    /// The free words of the head, seen as a `T`.
+    pub(crate) fn bind_words<T: Shared>(&self) -> Result<View<T>, Error> {
+        const { assert!(size_of::<T>() <= 16 && align_of::<T>() <= 8) };
+        View::segment(&self.head).bind(self.offset + WORDS)
+    }
+
+    /// Backs bytes of the elements with memory.
+    pub(crate) fn commit(&self, bytes: Range<usize>) -> Result<(), Error> {
+        View::segment(&self.head).commit(self.in_segment(bytes))
+    }
+
+    /// Gives back the memory of the whole pages among bytes of the elements.
+    pub(crate) fn discard(&self, bytes: Range<usize>) -> Result<(), Error> {
+        View::segment(&self.head).discard(self.in_segment(bytes))
+    }
+
+    fn in_segment(&self, bytes: Range<usize>) -> Range<usize> {
+        let at = |byte: usize| self.data_offset.saturating_add(byte);
+        at(bytes.start)..at(bytes.end)
+    }
+
+    /// The first end of a page at or behind the end of so many bytes of the elements, counted as those are.
+    pub(crate) fn end_of_page(&self, bytes: usize) -> usize {
+        let data = HEADER_LEN + self.data_offset;
+        (data + bytes).next_multiple_of(sys::page_size()) - data
     }
 
     /// The `T` that begins `at` bytes behind the beginning of the elements.
