@@ -28,6 +28,8 @@ mod sys;
 mod testing;
 mod value;
 mod vec;
+#[cfg(feature = "ndarray")]
+mod views;
 pub mod word;
 
 /// Plain data: what a shared value can be made of.
