@@ -93,3 +93,9 @@ fn wake_split() {
 fn missing_seal() {
     finds("missing_seal", &[&["seal"]]);
 }
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn length_first() {
+    finds("length_first", &[&["step", "vec_push"], &["step", "vec_push_that_grows"]]);
+}

@@ -13,6 +13,7 @@ mod queues;
 mod rings;
 mod soak;
 mod toy;
+mod values;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -54,6 +55,14 @@ const SCENARIOS: &[(&str, Trial)] = &[
     ("ring_get_that_punches", rings::get_that_punches),
     ("event_set_with_waiters", events::set_with_waiters),
     ("event_wait_beside_another", events::wait_beside_another),
+    ("value_update", values::update),
+    ("value_fetch_add", values::fetch_add),
+    ("value_update_of_three", values::update_of_three),
+    ("value_guard_with_waiters", values::guard_with_waiters),
+    ("vec_push", values::push),
+    ("vec_push_that_grows", values::push_that_grows),
+    ("vec_push_that_grows_with_waiters", values::push_that_grows_with_waiters),
+    ("vec_truncate", values::truncate),
 ];
 
 #[cfg(feature = "whole")]
