@@ -62,6 +62,7 @@ scenarios![
     value_fetch_add,
     value_update_of_three,
     value_guard_with_waiters,
+    value_recovery,
     vec_push,
     vec_push_that_grows,
     vec_push_that_grows_with_waiters,

@@ -9,6 +9,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
+use std::vec;
 
 use bytemuck::Pod;
 use mp_wire::Deadline;
@@ -16,7 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use self::extent::{Extent, Rows};
 pub use self::guard::SharedVecGuard;
-use crate::lock::{Guarded, Held, deadline, put};
+use crate::lock::{Guarded, Held, deadline, is_word, put};
 use crate::object::{Object, Shape, Tag};
 use crate::poison::{LockError, LockResult};
 use crate::segment::View;
@@ -63,7 +64,7 @@ const LEAST_RESERVE: usize = 1 << 20;
 /// ```
 /// use mp_shared::SharedVec;
 ///
-/// let log = SharedVec::new()?;
+/// let log = SharedVec::<f64>::new()?;
 /// let clone = log.clone(); // Or in another process.
 /// clone.push(1.5)?;
 /// clone.extend_from_slice(&[2.5, 3.5])?;
@@ -270,6 +271,12 @@ impl<T: Pod> SharedVec<T> {
     /// # Ok::<(), mp_shared::Error>(())
     /// ```
     pub fn set(&self, index: usize, element: T) -> Result<(), Error> {
+        if is_word::<T>() {
+            return self.inner.briefly(|object| {
+                check(index, self.rows(object).len()?)?;
+                object.store(index, element)
+            })?;
+        }
         let mut held = self.inner.visit()?;
         check(index, self.rows(held.object()).len()?)?;
         put(&mut held, index, element)
@@ -444,6 +451,15 @@ impl<T: Pod> SharedVec<T> {
             self.inner.object().read(0, &mut elements)?;
             Ok(elements)
         })
+    }
+
+    /// Copies all elements out, and goes over them without the lock.
+    ///
+    /// # Errors
+    ///
+    /// As with [`get`](Self::get).
+    pub fn iter(&self) -> Result<vec::IntoIter<T>, Error> {
+        Ok(self.to_vec()?.into_iter())
     }
 
     /// Makes another vector, whose elements are now equal to those of this one, and which has a lock of its own.

@@ -1,20 +1,4 @@
-//! How long a vector is, and how much of it is backed by memory.
-//!
-//! Two words in the head of the object, which only the holder of the lock writes. `len` is the number of elements: the
-//! one word that makes a change of the length, after all that it depends on. `backed` is the number of bytes, from the first
-//! element on, that may be touched.
-//!
-//! | step | if the process dies after it |
-//! |---|---|
-//! | grow 1: the system backs more bytes | they are backed in vain, and backed again by the next who grows |
-//! | grow 2: `backed` | there is room that is not used |
-//! | grow 3: the elements | they lie behind the end, where nobody looks |
-//! | grow 4: `len` | done |
-//! | shrink 1: `len` | done, but for the memory |
-//! | shrink 2: `backed` | more is backed than is used, until the next who shrinks |
-//! | shrink 3: the system takes the bytes back | done |
-//!
-//! So at every instruction: what `len` covers is written, and lies in what `backed` covers, which has memory.
+#![doc = include_str!("README.md")]
 #![expect(unsafe_code, reason = "a struct of atomics in shared memory")]
 
 use std::marker::PhantomData;

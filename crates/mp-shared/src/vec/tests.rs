@@ -161,7 +161,8 @@ fn a_limit_on_file_sizes_reserves_less() {
         let max = vector.max_len();
         vector.resize(max, 7).unwrap();
         let full = vector.push(8).unwrap_err().kind() == ErrorKind::Exhausted;
-        full && max >= 1 << 20 && max <= 3 << 20 && SharedVec::<u8>::with_max_len(4 << 20).is_err()
+        full && (1 << 20..=3 << 20).contains(&max)
+            && SharedVec::<u8>::with_max_len(4 << 20).is_err()
     })
     .succeed();
 }
@@ -172,7 +173,7 @@ fn memory_comes_and_goes() {
     assert!(backed(&vector) <= 8 << 10, "reserved is not used");
     vector.resize(32 << 20, 1).unwrap();
     let full = backed(&vector);
-    assert!(full >= 32 << 20 && full < 64 << 20);
+    assert!((32 << 20..64 << 20).contains(&full));
     vector.truncate(1000).unwrap();
     assert!(backed(&vector) < 1 << 20, "given back by itself");
     vector.shrink_to_fit().unwrap();
@@ -333,6 +334,41 @@ fn a_length_that_cannot_be_is_noticed_at_each_lock() {
     assert_eq!(vector.to_vec().unwrap(), [4, 5]);
     vector.extent.backed.store(0, Relaxed);
     assert_eq!(vector.get(0).unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
+#[test]
+fn a_head_that_cannot_be_is_refused() {
+    let vector = SharedVec::from_slice(&[1u32, 2, 3]).unwrap();
+    let message = mp_wire::encode(&vector).unwrap();
+    // Behind the tag, the alignment and the size of an element.
+    let most = View::segment(&vector.extent).atomic_u64(16).unwrap();
+    let max = most.load(Relaxed);
+    assert_eq!(max, vector.max_len() as u64);
+    for hostile in [max + 1, u64::MAX, u64::MAX / 4, 1 << 62] {
+        most.store(hostile, Relaxed);
+        assert!(message.decode::<SharedVec<u32>>().is_err());
+    }
+    // Shorter than it was made, it is one that has too many elements.
+    most.store(2, Relaxed);
+    let received: SharedVec<u32> = message.decode().unwrap();
+    assert_eq!((received.len(), received.max_len()), (2, 2));
+    assert_eq!(received.get(0).unwrap_err().kind(), ErrorKind::Corrupt);
+    most.store(max, Relaxed);
+    assert_eq!(message.decode::<SharedVec<u32>>().unwrap().iter().unwrap().sum::<u32>(), 6);
+}
+
+#[test]
+fn elements_of_several_words_are_poisoned_if_half_written() {
+    let vector = SharedVec::from_slice(&[[1u64; 3]; 2]).unwrap();
+    let child = fork(|| {
+        let mut held = vector.inner.visit().unwrap();
+        held.exposed(|_| die())
+    });
+    assert!(!child.wait().success());
+    assert_eq!(vector.get(0).unwrap_err().kind(), ErrorKind::Poisoned);
+    vector.clear_poison();
+    vector.set(1, [2; 3]).unwrap();
+    assert_eq!(vector.to_vec().unwrap(), [[1; 3], [2; 3]]);
 }
 
 #[test]

@@ -59,6 +59,7 @@ const SCENARIOS: &[(&str, Trial)] = &[
     ("value_fetch_add", values::fetch_add),
     ("value_update_of_three", values::update_of_three),
     ("value_guard_with_waiters", values::guard_with_waiters),
+    ("value_recovery", values::recovery),
     ("vec_push", values::push),
     ("vec_push_that_grows", values::push_that_grows),
     ("vec_push_that_grows_with_waiters", values::push_that_grows_with_waiters),

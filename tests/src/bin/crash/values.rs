@@ -126,6 +126,44 @@ pub(crate) fn guard_with_waiters(kill: Kill) -> Verdict {
     verdict
 }
 
+/// One dies with the value half written, and the victim is the one who puts it right.
+///
+/// Until it has let go the value stays poisoned: two deaths do not lose the news of one.
+pub(crate) fn recovery(kill: Kill) -> Verdict {
+    let (old, new): (Triple, Triple) = ([1, 2, 3], [7, 2, 9]);
+    let leave_in_disorder = |value: &Value<Triple>, slot: &Slot| {
+        let mut first = Role::fork(|| {
+            let mut guard = value.lock().expect("the lock");
+            guard[0] = new[0];
+            slot.ready();
+            loop {
+                std::thread::park();
+            }
+        });
+        let (ready, _) = within_liveness(|| slot.state.load(SeqCst) == 1);
+        assert!(ready, "the first one does not get the lock");
+        first.kill();
+    };
+    let put_right = |value: &Value<Triple>| {
+        let Err(LockError::Poisoned(poison)) = value.lock() else { panic!("it is poisoned") };
+        let mut guard = poison.into_inner();
+        guard[2] = new[2];
+        value.clear_poison();
+    };
+    let (board, value) = (Board::new(), Value::new(old).expect("a value"));
+    leave_in_disorder(&value, board.slot(2));
+    let other = Value::new(old).expect("a value");
+    leave_in_disorder(&other, board.slot(3));
+    let stop =
+        Victim::start(&board, || put_right(&other), |()| put_right(&value)).run(kill, || false);
+    let mut verdict = Verdict::new(stop);
+    let look = || look_at(&value, old, new);
+    let found = survivors(&board, false, &look, &mut verdict);
+    verdict.torn |= found.has(UNTOLD) || found.has(OLD);
+    verdict.lost |= stop.end == End::Completed && !found.has(NEW);
+    verdict
+}
+
 /// What a vector is made of before: enough that the next push needs memory.
 fn full() -> SharedVec<Triple> {
     let vector = SharedVec::with_max_len(1 << 20).expect("a vector");
