@@ -99,3 +99,9 @@ fn missing_seal() {
 fn length_first() {
     finds("length_first", &[&["step", "vec_push"], &["step", "vec_push_that_grows"]]);
 }
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn discard_first() {
+    finds("discard_first", &[&["step", "vec_truncate"]]);
+}

@@ -234,9 +234,15 @@ pub(crate) fn push(kill: Kill) -> Verdict {
 
 /// The vector gets shorter, and gives memory back.
 pub(crate) fn truncate(kill: Kill) -> Verdict {
-    let vector = full();
-    vector.reserve(1 << 16).expect("memory");
-    resize(kill, &vector, 5, |vector| drop(vector.truncate(5)))
+    // So many that the memory which is given back has had elements in it.
+    let elements: Vec<Triple> = (0..20_000).map(|index| [index; 3]).collect();
+    let vector = SharedVec::with_max_len(1 << 20).expect("a vector");
+    vector.extend_from_slice(&elements).expect("memory");
+    let before = vector.capacity();
+    let verdict = resize(kill, &vector, 5, |vector| drop(vector.truncate(5)));
+    let completed = verdict.stop.end == End::Completed;
+    assert!(!completed || vector.capacity() < before / 2, "memory is given back");
+    verdict
 }
 
 /// The victim has the guard and adds an element, for which there is no memory yet, while two others sleep on the lock.
