@@ -96,6 +96,33 @@ fn missing_seal() {
 
 #[test]
 #[ignore = "builds the helper program anew"]
+fn release_split() {
+    finds("release_split", &[&["step", "semaphore_release_to_sleepers"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn permit_unwatched() {
+    finds(
+        "permit_unwatched",
+        &[&["step", "semaphore_give_back_to_sleepers"], &["step", "semaphore_acquire_as_leader"]],
+    );
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn trip_split() {
+    finds("trip_split", &[&["step", "barrier_wait_last"], &["step", "barrier_abort"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn barrier_unwatched() {
+    finds("barrier_unwatched", &[&["step", "barrier_wait_between"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
 fn length_first() {
     finds("length_first", &[&["step", "vec_push"], &["step", "vec_push_that_grows"]]);
 }

@@ -9,6 +9,8 @@ compile_error!(
 mod access;
 mod array;
 mod atomic;
+mod barrier;
+mod condition;
 mod error;
 mod event;
 pub mod fork;
@@ -17,11 +19,14 @@ mod lock;
 #[cfg(feature = "named")]
 mod named;
 mod object;
+mod once;
 mod poison;
 mod raw;
 pub mod ring;
+mod rlock;
 pub mod robust;
 pub mod segment;
+mod semaphore;
 mod slots;
 mod sys;
 #[cfg(test)]
@@ -38,12 +43,17 @@ pub use bytemuck;
 
 pub use array::{Array, ArrayGuard};
 pub use atomic::{Atomic, AtomicBits, AtomicNumber, AtomicValue};
+pub use barrier::{Barrier, BarrierError, Party};
+pub use condition::{Condition, Guard, WaitTimeoutResult};
 pub use error::{Error, ErrorKind};
 pub use event::Event;
 pub use lock::{Lock, LockGuard};
 #[cfg(feature = "named")]
 pub use named::SharedMemory;
+pub use once::{Once, OnceState};
 pub use poison::{LockError, LockResult, PoisonError};
 pub use raw::{RawArray, RawValue};
+pub use rlock::{RLock, RLockGuard};
+pub use semaphore::{AcquireError, BoundedSemaphore, ReleaseError, Semaphore, SemaphoreGuard};
 pub use value::{Value, ValueGuard};
 pub use vec::{SharedVec, SharedVecGuard};

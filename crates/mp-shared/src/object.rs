@@ -6,7 +6,6 @@
 
 use std::any::type_name;
 use std::fmt;
-use std::mem::offset_of;
 use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -59,11 +58,6 @@ pub(crate) struct Head {
 
 // SAFETY: `repr(C)`, made of atomics alone.
 unsafe impl Shared for Head {}
-
-/// Where its free words lie; two of them make one of 64 bits.
-const WORDS: usize = offset_of!(Head, words);
-
-const _: () = assert!(WORDS.is_multiple_of(8) && WORDS + 16 <= size_of::<Head>());
 
 /// Where the lock lies, from the beginning of the object.
 const LOCK: usize = size_of::<Head>();
@@ -118,7 +112,9 @@ impl Shape {
 
     /// Where in the segment the elements of the object at `offset` begin, so that their addresses are aligned.
     fn data_offset(&self, offset: usize) -> usize {
-        (HEADER_LEN + offset + DATA).next_multiple_of(self.align) - HEADER_LEN
+        // What can grow has words of its own before them.
+        let front = if matches!(self.tag, Tag::Vec) { LINE } else { 0 };
+        (HEADER_LEN + offset + DATA + front).next_multiple_of(self.align) - HEADER_LEN
     }
 }
 
@@ -249,14 +245,15 @@ impl Object {
         LinkedLock::new(View::segment(&self.head), self.offset + LOCK)
     }
 
+    #[inline]
     pub(crate) fn head(&self) -> &Head {
         &self.head
     }
 
-    /// The free words of the head, seen as a `T`.
-    pub(crate) fn bind_words<T: Shared>(&self) -> Result<View<T>, Error> {
-        const { assert!(size_of::<T>() <= 16 && align_of::<T>() <= 8) };
-        View::segment(&self.head).bind(self.offset + WORDS)
+    /// What lies before the elements, if the shape has something there.
+    pub(crate) fn bind_front<T: Shared>(&self) -> Result<View<T>, Error> {
+        const { assert!(size_of::<T>() <= LINE && align_of::<T>() <= LINE) };
+        View::segment(&self.head).bind(self.offset + DATA)
     }
 
     /// Backs bytes of the elements with memory.

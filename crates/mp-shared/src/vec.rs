@@ -81,7 +81,7 @@ pub struct SharedVec<T: Pod> {
 
 impl<T: Pod> SharedVec<T> {
     fn from_inner(inner: Guarded) -> Result<Self, Error> {
-        let extent = inner.object().bind_words()?;
+        let extent = inner.object().bind_front()?;
         Ok(Self { inner, extent, element: PhantomData })
     }
 

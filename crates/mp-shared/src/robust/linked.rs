@@ -68,10 +68,17 @@ impl Cell {
     /// Releases the lock and wakes one sleeper, in one step.
     #[inline]
     pub(crate) fn unlock(&self) -> Result<(), NotHeld> {
+        self.unlock_after(|| ())
+    }
+
+    /// As [`unlock`](Self::unlock), and does one more step before, if the calling thread holds the lock.
+    #[inline]
+    pub(crate) fn unlock_after(&self, step: impl FnOnce()) -> Result<(), NotHeld> {
         let Ok(thread) = Thread::current() else { return Err(NotHeld) };
         if self.lock.owner_id() != thread.id() {
             return Err(NotHeld);
         }
+        step();
         thread.set_pending(&self.lock.word);
         self.unlink();
         self.lock.release(thread.id());
@@ -142,6 +149,18 @@ impl Cell {
             }
         }
         None
+    }
+
+    /// Marks the lock as waited for, held or free.
+    ///
+    /// Whoever takes it keeps the mark, so that who sleeps on it now is told of the death of those who take it later, too.
+    pub(crate) fn watch_always(&self) -> Watch<'_> {
+        let word = &self.lock.word;
+        let mut value = word.load(Ordering::Relaxed);
+        if value & WAITERS == 0 {
+            value = word.fetch_or(WAITERS, Ordering::Relaxed) | WAITERS;
+        }
+        Watch::new(word, value)
     }
 }
 
@@ -219,6 +238,12 @@ impl LinkedLock {
     #[inline]
     pub fn unlock(&self) -> Result<(), NotHeld> {
         self.0.unlock()
+    }
+
+    /// See [`Cell::unlock_after`].
+    #[inline]
+    pub(crate) fn unlock_after(&self, step: impl FnOnce()) -> Result<(), NotHeld> {
+        self.0.unlock_after(step)
     }
 
     /// See [`Cell::briefly`].

@@ -4,6 +4,7 @@
 //! kills many processes at random; `crash list` lists the scenarios. Exits with 1 if a survivor was not well.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper program fails loudly")]
 
+mod barriers;
 mod channel;
 mod events;
 mod lock;
@@ -11,6 +12,7 @@ mod locks;
 #[cfg(feature = "whole")]
 mod queues;
 mod rings;
+mod semaphores;
 mod soak;
 mod toy;
 mod values;
@@ -64,6 +66,32 @@ const SCENARIOS: &[(&str, Trial)] = &[
     ("vec_push_that_grows", values::push_that_grows),
     ("vec_push_that_grows_with_waiters", values::push_that_grows_with_waiters),
     ("vec_truncate", values::truncate),
+    ("semaphore_acquire_alone", semaphores::acquire_alone),
+    ("semaphore_try_acquire_in_vain", semaphores::try_acquire_in_vain),
+    ("semaphore_acquire_as_leader", semaphores::acquire_as_leader),
+    ("semaphore_acquire_as_follower", semaphores::acquire_as_follower),
+    ("semaphore_acquire_among_deaths", semaphores::acquire_among_deaths),
+    ("semaphore_timeout_as_leader", semaphores::timeout_as_leader),
+    ("semaphore_timeout_as_follower", semaphores::timeout_as_follower),
+    ("semaphore_give_back_to_sleepers", semaphores::give_back_to_sleepers),
+    ("semaphore_give_one_back", semaphores::give_one_back),
+    ("semaphore_give_back_among_many", semaphores::give_back_among_many),
+    ("semaphore_release_to_sleepers", semaphores::release_to_sleepers),
+    ("semaphore_release_after_a_death", semaphores::release_after_a_death),
+    ("semaphore_forget_beside_sleepers", semaphores::forget_beside_sleepers),
+    ("barrier_wait_first", barriers::wait_first),
+    ("barrier_wait_between", barriers::wait_between),
+    ("barrier_wait_last", barriers::wait_last),
+    ("barrier_party_between", barriers::party_between),
+    ("barrier_action", barriers::action),
+    ("barrier_party_action", barriers::party_action),
+    ("barrier_party_twice", barriers::party_twice),
+    ("barrier_register", barriers::register),
+    ("barrier_leave", barriers::leave),
+    ("barrier_abort", barriers::abort),
+    ("barrier_reset", barriers::reset),
+    ("barrier_heir", barriers::heir),
+    ("barrier_mend", barriers::mend),
 ];
 
 #[cfg(feature = "whole")]
