@@ -142,6 +142,7 @@ impl<T: Pod> SharedVec<T> {
         Ok(vector)
     }
 
+    #[inline]
     fn rows<'a>(&'a self, object: &'a Object) -> Rows<'a, T> {
         Rows::new(object, &self.extent)
     }
@@ -196,6 +197,7 @@ impl<T: Pod> SharedVec<T> {
     /// assert_eq!(row.to_vec()?, [0, 2, 3, 7]);
     /// # Ok::<(), mp_shared::Error>(())
     /// ```
+    #[inline]
     pub fn lock(&self) -> LockResult<SharedVecGuard<'_, T>> {
         self.wrap(self.inner.lock(Deadline::NEVER))
     }
@@ -206,6 +208,7 @@ impl<T: Pod> SharedVec<T> {
     ///
     /// [`LockError::WouldBlock`] if somebody holds it, this thread or another; [`LockError::Poisoned`] as with
     /// [`lock`](Self::lock).
+    #[inline]
     pub fn try_lock(&self) -> LockResult<SharedVecGuard<'_, T>> {
         self.wrap(self.inner.try_lock())
     }
@@ -219,10 +222,12 @@ impl<T: Pod> SharedVec<T> {
     /// # Errors
     ///
     /// [`LockError::TimedOut`], or as with [`lock`](Self::lock).
+    #[inline]
     pub fn lock_timeout(&self, timeout: Duration) -> LockResult<SharedVecGuard<'_, T>> {
         self.wrap(self.inner.lock(deadline(timeout)))
     }
 
+    #[inline]
     fn wrap<'a>(&'a self, held: LockResult<Held<'a>>) -> LockResult<SharedVecGuard<'a, T>> {
         let held = held.map_err(|error| error.map(|held| SharedVecGuard::new(self, held).0))?;
         match SharedVecGuard::new(self, held) {
@@ -313,6 +318,7 @@ impl<T: Pod> SharedVec<T> {
     /// # Ok::<(), mp_shared::Error>(())
     /// ```
     #[doc(alias = "append")]
+    #[inline]
     pub fn push(&self, element: T) -> Result<usize, Error> {
         let pushed = self.inner.briefly(|object| -> Result<Option<usize>, Error> {
             let rows = self.rows(object);
