@@ -123,6 +123,18 @@ fn barrier_unwatched() {
 
 #[test]
 #[ignore = "builds the helper program anew"]
+fn notify_split() {
+    finds("notify_split", &[&["step", "condition_notify_one"], &["step", "condition_notify_all"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn notify_wakes_one() {
+    finds("notify_wakes_one", &[&["step", "condition_wait"], &["step", "condition_notify_all"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
 fn length_first() {
     finds("length_first", &[&["step", "vec_push"], &["step", "vec_push_that_grows"]]);
 }

@@ -439,7 +439,11 @@ fn strip<G, R>(result: LockResult<(G, R)>) -> LockResult<G> {
 impl fmt::Debug for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let waiting = Waiting::unpack(self.word(WAITING).load(Relaxed));
-        f.debug_struct("Condition").field("waiting", &waiting.count).finish()
+        let notified = waiting.outstanding(self.word(ISSUED).load(Relaxed));
+        f.debug_struct("Condition")
+            .field("waiting", &waiting.count)
+            .field("notified", &notified)
+            .finish()
     }
 }
 

@@ -297,7 +297,7 @@ fn travels() {
     thread::scope(|scope| {
         scope.spawn(|| drop(same.wait(lock.lock().unwrap()).unwrap()));
         await_waiting(&condition, &lock, 1);
-        assert_eq!(format!("{condition:?}"), "Condition { waiting: 1 }");
+        assert_eq!(format!("{condition:?}"), "Condition { waiting: 1, notified: 0 }");
         condition.notify_one();
     });
     assert!(mp_wire::encode(&condition).unwrap().decode::<crate::Event>().is_err());

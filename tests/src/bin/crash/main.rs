@@ -6,6 +6,7 @@
 
 mod barriers;
 mod channel;
+mod conditions;
 mod events;
 mod lock;
 mod locks;
@@ -23,7 +24,7 @@ use std::time::Duration;
 use mp_tests::step::{self, Kill};
 use mp_tests::sweep::{Verdict, sweep};
 
-use self::locks::{Linked, Raw};
+use self::locks::{Linked, Nested, Raw, Timed};
 use self::rings::TestRing;
 
 type Trial = fn(Kill) -> Verdict;
@@ -42,6 +43,17 @@ const SCENARIOS: &[(&str, Trial)] = &[
     ("linked_unlock_with_waiters", lock::unlock_with_waiters::<Linked>),
     ("linked_lock_contended", lock::contended::<Linked>),
     ("linked_lock_handed_over", lock::handed_over::<Linked>),
+    ("rlock_alone", lock::alone::<Nested>),
+    ("rlock_unlock_with_waiters", lock::unlock_with_waiters::<Nested>),
+    ("rlock_contended", lock::contended::<Nested>),
+    ("timed_lock_contended", lock::contended::<Timed>),
+    ("timed_lock_handed_over", lock::handed_over::<Timed>),
+    ("lock_timeout", lock::timeout),
+    ("condition_notify_one", conditions::notify_one),
+    ("condition_notify_all", conditions::notify_all),
+    ("condition_wait", conditions::wait),
+    ("condition_timeout", conditions::timeout),
+    ("once", conditions::once),
     ("ring_put_alone", channel::put_alone::<TestRing>),
     ("ring_put_to_sleepers", channel::put_to_sleepers::<TestRing>),
     ("ring_put_that_grows", channel::put_that_grows::<TestRing>),
