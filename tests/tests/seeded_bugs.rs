@@ -132,3 +132,15 @@ fn notify_split() {
 fn notify_wakes_one() {
     finds("notify_wakes_one", &[&["step", "condition_wait"], &["step", "condition_notify_all"]]);
 }
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn length_first() {
+    finds("length_first", &[&["step", "vec_push"], &["step", "vec_push_that_grows"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn discard_first() {
+    finds("discard_first", &[&["step", "vec_truncate"]]);
+}

@@ -1,6 +1,8 @@
 //! Values of one type in a row, that processes share, with their lock.
 #![expect(unsafe_code, reason = "a guard refers to the elements in shared memory")]
 
+mod elements;
+
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};

@@ -8,6 +8,7 @@ compile_error!(
 
 mod access;
 mod array;
+mod atomic;
 mod barrier;
 mod condition;
 mod error;
@@ -32,6 +33,9 @@ mod sys;
 #[cfg(test)]
 mod testing;
 mod value;
+mod vec;
+#[cfg(feature = "ndarray")]
+mod views;
 pub mod word;
 
 /// Plain data: what a shared value can be made of.
@@ -39,6 +43,7 @@ pub mod word;
 pub use bytemuck;
 
 pub use array::{Array, ArrayGuard};
+pub use atomic::{Atomic, AtomicBits, AtomicNumber, AtomicValue};
 pub use barrier::{Barrier, BarrierError, Party};
 pub use condition::{Condition, Guard, WaitTimeoutResult};
 pub use error::{Error, ErrorKind};
@@ -53,3 +58,4 @@ pub use rlock::{RLock, RLockGuard};
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use semaphore::{AcquireError, BoundedSemaphore, ReleaseError, Semaphore, SemaphoreGuard};
 pub use value::{Value, ValueGuard};
+pub use vec::{SharedVec, SharedVecGuard};

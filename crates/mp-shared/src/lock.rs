@@ -44,7 +44,7 @@ impl Guarded {
         Self::of(Object::create(shape, len)?)
     }
 
-    fn of(object: Object) -> Result<Self, Error> {
+    pub(crate) fn of(object: Object) -> Result<Self, Error> {
         let lock = object.lock()?;
         Ok(Self { object, lock })
     }
@@ -186,6 +186,11 @@ impl Guarded {
     #[inline]
     pub(crate) fn is_poisoned(&self) -> bool {
         self.object.head().poisoned.load(Relaxed) != 0
+    }
+
+    /// Declares that what the lock protects is in disorder. For the holder.
+    pub(crate) fn poison(&self) {
+        self.object.head().poisoned.store(1, Relaxed);
     }
 
     pub(crate) fn clear_poison(&self) {

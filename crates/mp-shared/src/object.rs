@@ -6,6 +6,7 @@
 
 use std::any::type_name;
 use std::fmt;
+use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -16,7 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use crate::heap::{LINE, Place, SEGMENT_KIND, SharedPlace};
 use crate::robust::{LinkedLock, linked::Cell};
 use crate::segment::{HEADER_LEN, Segment, Shared, View};
-use crate::{Error, ErrorKind, access};
+use crate::{Error, ErrorKind, access, sys};
 
 /// What kind of thing an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +37,6 @@ pub(crate) enum Tag {
     Once = u32::from_le_bytes(*b"once"),
     Atomic = u32::from_le_bytes(*b"atom"),
     Vec = u32::from_le_bytes(*b"vect"),
-    Chunked = u32::from_le_bytes(*b"chnk"),
 }
 
 /// The beginning of an object.
@@ -98,6 +98,12 @@ impl Shape {
         Self { tag, size: size_of::<T>(), align: align_of::<T>(), type_hash, len: None }
     }
 
+    /// The shape of an object with one atomic in it, which stands for a `T`.
+    pub(crate) fn cell<T: 'static>(tag: Tag) -> Self {
+        let type_hash = hash(type_name::<T>());
+        Self { tag, size: size_of::<T>(), align: size_of::<T>(), type_hash, len: Some(1) }
+    }
+
     /// How many bytes `len` elements take; `None` if there are not so many addresses.
     fn bytes(&self, len: usize) -> Option<usize> {
         self.size.checked_mul(len).filter(|&bytes| isize::try_from(bytes).is_ok())
@@ -105,7 +111,9 @@ impl Shape {
 
     /// Where in the segment the elements of the object at `offset` begin, so that their addresses are aligned.
     fn data_offset(&self, offset: usize) -> usize {
-        (HEADER_LEN + offset + DATA).next_multiple_of(self.align) - HEADER_LEN
+        // What can grow has words of its own before them.
+        let front = if matches!(self.tag, Tag::Vec) { LINE } else { 0 };
+        (HEADER_LEN + offset + DATA + front).next_multiple_of(self.align) - HEADER_LEN
     }
 }
 
@@ -167,13 +175,31 @@ impl Object {
         let place = if shape.align <= LINE { Place::new(bytes)? } else { Place::alone(bytes)? };
         let mut object = Self::at(place.segment(), place.offset(), shape, len)?;
         object.place = Some(Arc::new(place));
-        let head = &*object.head;
+        object.introduce(shape);
+        Ok(object)
+    }
+
+    /// Creates one with `len` elements in a segment of its own, none of which is backed by memory yet.
+    pub(crate) fn create_sparse(shape: Shape, len: usize) -> Result<Self, Error> {
+        let data = shape.data_offset(0);
+        let bytes = shape.bytes(len).and_then(|bytes| bytes.checked_add(data));
+        let bytes = bytes.ok_or_else(|| {
+            Error::new(ErrorKind::Exhausted, "so many elements are more than a process can have")
+        })?;
+        let segment = Segment::create_sparse(SEGMENT_KIND, bytes, data)?;
+        let object = Self::at(&segment, 0, shape, len)?;
+        object.introduce(shape);
+        Ok(object)
+    }
+
+    /// Writes the head.
+    fn introduce(&self, shape: Shape) {
+        let head = &*self.head;
         head.align.store(shape.align as u32, Relaxed);
         head.size.store(shape.size as u64, Relaxed);
-        head.len.store(len as u64, Relaxed);
+        head.len.store(self.len as u64, Relaxed);
         head.type_hash.store(shape.type_hash, Relaxed);
         head.tag.store(shape.tag as u32, Relaxed);
-        Ok(object)
     }
 
     /// Establishes the invariant.
@@ -221,6 +247,33 @@ impl Object {
     #[inline]
     pub(crate) fn head(&self) -> &Head {
         &self.head
+    }
+
+    /// What lies before the elements, if the shape has something there.
+    pub(crate) fn bind_front<T: Shared>(&self) -> Result<View<T>, Error> {
+        const { assert!(size_of::<T>() <= LINE && align_of::<T>() <= LINE) };
+        View::segment(&self.head).bind(self.offset + DATA)
+    }
+
+    /// Backs bytes of the elements with memory.
+    pub(crate) fn commit(&self, bytes: Range<usize>) -> Result<(), Error> {
+        View::segment(&self.head).commit(self.in_segment(bytes))
+    }
+
+    /// Gives back the memory of the whole pages among bytes of the elements.
+    pub(crate) fn discard(&self, bytes: Range<usize>) -> Result<(), Error> {
+        View::segment(&self.head).discard(self.in_segment(bytes))
+    }
+
+    fn in_segment(&self, bytes: Range<usize>) -> Range<usize> {
+        let at = |byte: usize| self.data_offset.saturating_add(byte);
+        at(bytes.start)..at(bytes.end)
+    }
+
+    /// The first end of a page at or behind the end of so many bytes of the elements, counted as those are.
+    pub(crate) fn end_of_page(&self, bytes: usize) -> usize {
+        let data = HEADER_LEN + self.data_offset;
+        (data + bytes).next_multiple_of(sys::page_size()) - data
     }
 
     /// The `T` that begins `at` bytes behind the beginning of the elements.

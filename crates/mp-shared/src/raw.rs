@@ -76,6 +76,15 @@ impl<T: Pod> RawValue<T> {
         // As in `load`.
         let _ = self.object.store(0, value);
     }
+
+    /// Makes another value, which is now equal to this one.
+    ///
+    /// # Errors
+    ///
+    /// As with [`new`](Self::new).
+    pub fn copy(&self) -> Result<Self, Error> {
+        Self::new(self.load())
+    }
 }
 
 /// An array in shared memory, without a lock.
@@ -216,6 +225,38 @@ impl<T: Pod> RawArray<T> {
         // As many as there are.
         let _ = self.object.read(0, &mut elements);
         elements
+    }
+
+    /// Goes over the elements, reading each when it is its turn.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let array = mp_shared::RawArray::from_slice(&[1, 2, 3])?;
+    /// assert_eq!(array.iter().map(|n| 2 * n).collect::<Vec<_>>(), [2, 4, 6]);
+    /// # Ok::<(), mp_shared::Error>(())
+    /// ```
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = T> + ExactSizeIterator + '_ {
+        // There are so many.
+        (0..self.len()).map(|index| self.object.load(index).unwrap_or_else(T::zeroed))
+    }
+
+    /// Makes all elements equal to this one, one after the other.
+    pub fn fill(&self, element: T) {
+        let len = if size_of::<T>() == 0 { 0 } else { self.len() };
+        for index in 0..len {
+            // There are so many.
+            let _ = self.object.store(index, element);
+        }
+    }
+
+    /// Makes another array, whose elements are now equal to those of this one.
+    ///
+    /// # Errors
+    ///
+    /// As with [`new`](Self::new).
+    pub fn copy(&self) -> Result<Self, Error> {
+        Self::from_slice(&self.to_vec())
     }
 }
 
