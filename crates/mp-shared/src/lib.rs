@@ -12,6 +12,7 @@ mod error;
 mod event;
 pub mod fork;
 mod heap;
+mod home;
 mod lock;
 #[cfg(feature = "named")]
 mod named;
@@ -37,7 +38,7 @@ pub use error::{Error, ErrorKind};
 pub use event::Event;
 pub use lock::{Lock, LockGuard};
 #[cfg(feature = "named")]
-pub use named::SharedMemory;
+pub use named::{Orphan, SharedMemory};
 pub use poison::{LockError, LockResult, PoisonError};
 pub use raw::{RawArray, RawValue};
 pub use value::{Value, ValueGuard};

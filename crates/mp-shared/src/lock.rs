@@ -20,6 +20,9 @@ use mp_wire::Deadline;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::Error;
+use crate::home::Home;
+#[cfg(feature = "named")]
+use crate::named::{self, Named, named_methods};
 use crate::object::{Object, Shape, Tag};
 use crate::poison::{LockError, LockResult, PoisonError};
 use crate::robust::{self, Acquired, LinkedLock};
@@ -33,10 +36,14 @@ pub(crate) struct Guarded {
 
 impl Guarded {
     pub(crate) fn create(shape: Shape, len: usize) -> Result<Self, Error> {
-        Self::of(Object::create(shape, len)?)
+        Self::create_at(Home::Anywhere, shape, len)
     }
 
-    fn of(object: Object) -> Result<Self, Error> {
+    pub(crate) fn create_at(home: Home<'_>, shape: Shape, len: usize) -> Result<Self, Error> {
+        Self::of(Object::create_at(home, shape, len)?)
+    }
+
+    pub(crate) fn of(object: Object) -> Result<Self, Error> {
         let lock = object.lock()?;
         Ok(Self { object, lock })
     }
@@ -312,7 +319,24 @@ impl Lock {
     ///
     /// [`ErrorKind::Exhausted`](crate::ErrorKind::Exhausted) if no memory or no descriptor is left.
     pub fn new() -> Result<Self, Error> {
-        Guarded::create(SHAPE, 0).map(Self)
+        Self::make(Home::Anywhere)
+    }
+
+    /// Makes a lock under a name, by which any program of the same user can [`open`](Self::open) it.
+    ///
+    /// Nobody holds it. The name goes when the last clone of this handle is dropped in this process.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::AlreadyExists`](crate::ErrorKind::AlreadyExists) if the name is taken, or as with
+    /// [`SharedMemory::create`](crate::SharedMemory::create).
+    #[cfg(feature = "named")]
+    pub fn create_named(name: &str) -> Result<Self, Error> {
+        named::create(name, Self::make)
+    }
+
+    fn make(home: Home<'_>) -> Result<Self, Error> {
+        Guarded::create_at(home, SHAPE, 0).map(Self)
     }
 
     /// Takes the lock.
@@ -416,6 +440,24 @@ fn wrap<'a>(held: LockResult<Held<'a>>) -> LockResult<LockGuard<'a>> {
 /// ```
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct LockGuard<'a>(Held<'a>);
+
+#[cfg(feature = "named")]
+impl Named for Lock {
+    fn shape() -> Shape {
+        SHAPE
+    }
+
+    fn from_object(object: Object) -> Result<Self, Error> {
+        Guarded::of(object).map(Self)
+    }
+
+    fn object(&self) -> &Object {
+        self.0.object()
+    }
+}
+
+#[cfg(feature = "named")]
+named_methods!([] Lock, "Lock", "Lock::create_named(&name)");
 
 impl fmt::Debug for Lock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

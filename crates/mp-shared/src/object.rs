@@ -14,7 +14,12 @@ use bytemuck::Pod;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::heap::{LINE, Place, SEGMENT_KIND, SharedPlace};
+use crate::home::{Home, SharedClaim};
+#[cfg(feature = "named")]
+use crate::named::Claim;
 use crate::robust::{LinkedLock, linked::Cell};
+#[cfg(feature = "named")]
+use crate::segment::NAMED_KIND;
 use crate::segment::{HEADER_LEN, Segment, Shared, View};
 use crate::{Error, ErrorKind, access};
 
@@ -37,6 +42,7 @@ pub(crate) enum Tag {
     Atomic = u32::from_le_bytes(*b"atom"),
     Vec = u32::from_le_bytes(*b"vect"),
     Chunked = u32::from_le_bytes(*b"chnk"),
+    List = u32::from_le_bytes(*b"list"),
 }
 
 /// The beginning of an object.
@@ -86,6 +92,11 @@ impl Shape {
         Self { tag, size: size_of::<T>(), align: align_of::<T>(), type_hash: 0, len: None }
     }
 
+    /// The shape of an object with any number of bytes, which begin at a multiple of eight.
+    pub(crate) const fn bytes_of(tag: Tag) -> Self {
+        Self { tag, size: 1, align: 8, type_hash: 0, len: None }
+    }
+
     /// The shape of an object with one element of type `T`.
     pub(crate) fn one<T: Pod>(tag: Tag) -> Self {
         Self { len: Some(1), ..Self::of::<T>(tag) }
@@ -129,6 +140,9 @@ pub(crate) struct Object {
     data_offset: usize,
     len: usize,
     place: SharedPlace,
+    /// Never read without names: dropping it is what counts.
+    #[cfg_attr(not(feature = "named"), expect(dead_code, reason = "nothing has a name"))]
+    claim: SharedClaim,
 }
 
 // SAFETY: `data` points into the segment that `head` keeps, and is used for accesses that may happen in any thread.
@@ -157,16 +171,37 @@ impl Drop for Object {
 impl Object {
     /// Creates one with `len` elements, all zero.
     pub(crate) fn create(shape: Shape, len: usize) -> Result<Self, Error> {
+        Self::create_at(Home::Anywhere, shape, len)
+    }
+
+    /// Creates one with `len` elements, all zero, where it is wanted.
+    pub(crate) fn create_at(home: Home<'_>, shape: Shape, len: usize) -> Result<Self, Error> {
         let data = shape.data_offset(0);
         let Some(bytes) = shape.bytes(len).and_then(|bytes| bytes.checked_add(data)) else {
             let size = shape.size;
             let what = format!("{len} elements of {size} bytes are more than a process can have");
             return Err(Error::new(ErrorKind::Exhausted, what));
         };
+        if let Home::Named(plan) = home {
+            let (segment, claim) = plan.place(bytes)?;
+            let mut object = Self::create_in(&segment, 0, shape, len)?;
+            object.claim = Some(claim);
+            return Ok(object);
+        }
         // The data of what is aligned to more than a line is where it shall be if the object begins its segment.
         let place = if shape.align <= LINE { Place::new(bytes)? } else { Place::alone(bytes)? };
-        let mut object = Self::at(place.segment(), place.offset(), shape, len)?;
+        let mut object = Self::create_in(place.segment(), place.offset(), shape, len)?;
         object.place = Some(Arc::new(place));
+        Ok(object)
+    }
+
+    fn create_in(
+        segment: &Segment,
+        offset: usize,
+        shape: Shape,
+        len: usize,
+    ) -> Result<Self, Error> {
+        let object = Self::at(segment, offset, shape, len)?;
         let head = &*object.head;
         head.align.store(shape.align as u32, Relaxed);
         head.size.store(shape.size as u64, Relaxed);
@@ -176,6 +211,30 @@ impl Object {
         Ok(object)
     }
 
+    /// Finds the one in a segment that has a name.
+    #[cfg(feature = "named")]
+    pub(crate) fn open_in(
+        segment: &Segment,
+        shape: Shape,
+        claim: Arc<Claim>,
+    ) -> Result<Self, Error> {
+        let mut object = Self::attach(segment, 0, shape)?;
+        object.claim = Some(claim);
+        Ok(object)
+    }
+
+    /// What it has to do with its name, if it has one and did not come in a message.
+    #[cfg(feature = "named")]
+    pub(crate) fn claim(&self) -> Option<&Claim> {
+        self.claim.as_deref()
+    }
+
+    /// As [`claim`](Self::claim), to keep it.
+    #[cfg(feature = "named")]
+    pub(crate) fn shared_claim(&self) -> SharedClaim {
+        self.claim.clone()
+    }
+
     /// Establishes the invariant.
     fn at(segment: &Segment, offset: usize, shape: Shape, len: usize) -> Result<Self, Error> {
         let head = segment.bind::<Head>(offset)?;
@@ -183,13 +242,17 @@ impl Object {
             shape.bytes(len).ok_or_else(|| Error::corrupt("an object has too many elements"))?;
         let data_offset = shape.data_offset(offset);
         let data = segment.place(data_offset, bytes)?;
-        Ok(Self { head, data, offset, data_offset, len, place: None })
+        Ok(Self { head, data, offset, data_offset, len, place: None, claim: None })
     }
 
     /// Finds the one at `offset`, if it is one of this shape.
     fn attach(segment: &Segment, offset: usize, shape: Shape) -> Result<Self, Error> {
         let incompatible = |what| Err(Error::new(ErrorKind::Incompatible, what));
-        if segment.kind() != SEGMENT_KIND {
+        #[cfg(feature = "named")]
+        let named = segment.kind() == NAMED_KIND;
+        #[cfg(not(feature = "named"))]
+        let named = false;
+        if segment.kind() != SEGMENT_KIND && !named {
             return incompatible("the memory that was received has no objects in it");
         }
         let head = segment.view::<Head>(offset)?;

@@ -15,7 +15,12 @@ use mp_wire::Deadline;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Error;
+use crate::home::Home;
 use crate::lock::{Guarded, Held, deadline, put};
+#[cfg(feature = "named")]
+use crate::named::{self, Named, named_methods};
+#[cfg(feature = "named")]
+use crate::object::Object;
 use crate::object::{Shape, Tag};
 use crate::poison::{LockError, LockResult};
 
@@ -100,7 +105,24 @@ impl<T: Pod> Value<T> {
     ///
     /// [`ErrorKind::Exhausted`](crate::ErrorKind::Exhausted) if no memory or no descriptor is left.
     pub fn new(initial: T) -> Result<Self, Error> {
-        let inner = Guarded::create(Self::shape(), 1)?;
+        Self::make(Home::Anywhere, initial)
+    }
+
+    /// Makes a value under a name, by which any program of the same user can [`open`](Self::open) it.
+    ///
+    /// Whoever finds it finds it written. The name goes when the last clone of this handle is dropped in this process.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::AlreadyExists`](crate::ErrorKind::AlreadyExists) if the name is taken, or as with
+    /// [`SharedMemory::create`](crate::SharedMemory::create).
+    #[cfg(feature = "named")]
+    pub fn create_named(name: &str, initial: T) -> Result<Self, Error> {
+        named::create(name, |home| Self::make(home, initial))
+    }
+
+    pub(crate) fn make(home: Home<'_>, initial: T) -> Result<Self, Error> {
+        let inner = Guarded::create_at(home, Self::shape(), 1)?;
         inner.object().store(0, initial)?;
         Ok(Self::from_inner(inner))
     }
@@ -272,6 +294,24 @@ impl<T: Pod> DerefMut for ValueGuard<'_, T> {
         unsafe { &mut *self.held.object().data::<T>() }
     }
 }
+
+#[cfg(feature = "named")]
+impl<T: Pod> Named for Value<T> {
+    fn shape() -> Shape {
+        Self::shape()
+    }
+
+    fn from_object(object: Object) -> Result<Self, Error> {
+        Guarded::of(object).map(Self::from_inner)
+    }
+
+    fn object(&self) -> &Object {
+        self.inner.object()
+    }
+}
+
+#[cfg(feature = "named")]
+named_methods!([T: Pod] Value<T>, "Value::<i32>", "Value::create_named(&name, 1)");
 
 impl<T: Pod> Clone for Value<T> {
     fn clone(&self) -> Self {

@@ -1,5 +1,8 @@
 //! What users of named memory rely on; the ids are those of the list of behaviours.
 
+
+use std::{fs, process};
+
 use super::*;
 use crate::testing::{die, fork};
 
