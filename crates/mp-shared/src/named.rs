@@ -7,6 +7,7 @@
 mod attribute;
 mod claim;
 mod file;
+mod list;
 mod methods;
 mod name;
 mod orphan;
@@ -24,6 +25,7 @@ use shared_memory::{Shmem, ShmemConf, ShmemError};
 use crate::{Error, ErrorKind, access};
 pub(crate) use claim::{Claim, SharedClaim};
 use file::Identity;
+pub use list::{ListItem, ShareableList};
 pub(crate) use methods::{Named, named_methods};
 pub use orphan::Orphan;
 pub(crate) use plan::{Plan, create, create_new, open};

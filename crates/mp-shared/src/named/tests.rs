@@ -1,5 +1,8 @@
 //! What users of named memory rely on; the ids are those of the list of behaviours.
 
+mod objects;
+mod orphans;
+mod program;
 
 use std::{fs, process};
 
