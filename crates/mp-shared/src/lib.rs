@@ -38,7 +38,7 @@ pub use error::{Error, ErrorKind};
 pub use event::Event;
 pub use lock::{Lock, LockGuard};
 #[cfg(feature = "named")]
-pub use named::{ListItem, Orphan, ShareableList, SharedMemory};
+pub use named::{ListItem, Orphan, ShareableList, SharedMemory, SharedMemoryManager};
 pub use poison::{LockError, LockResult, PoisonError};
 pub use raw::{RawArray, RawValue};
 pub use value::{Value, ValueGuard};

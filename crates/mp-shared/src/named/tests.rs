@@ -1,5 +1,6 @@
 //! What users of named memory rely on; the ids are those of the list of behaviours.
 
+mod manager;
 mod objects;
 mod orphans;
 mod program;
