@@ -93,3 +93,15 @@ fn wake_split() {
 fn missing_seal() {
     finds("missing_seal", &[&["seal"]]);
 }
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn list_flip_first() {
+    finds("list_flip_first", &[&["step", "list_set_alone"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn list_in_place() {
+    finds("list_in_place", &[&["step", "list_set_alone"]]);
+}

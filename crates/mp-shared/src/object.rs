@@ -93,6 +93,7 @@ impl Shape {
     }
 
     /// The shape of an object with any number of bytes, which begin at a multiple of eight.
+    #[cfg(feature = "named")]
     pub(crate) const fn bytes_of(tag: Tag) -> Self {
         Self { tag, size: 1, align: 8, type_hash: 0, len: None }
     }

@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::{fmt, fs, io};
 
+use crate::fork::Own;
 use crate::{Error, ErrorKind};
 
 /// What a file name may have at most.
@@ -37,7 +38,13 @@ struct Creator {
 }
 
 impl Creator {
-    fn current() -> io::Result<Self> {
+    /// This process; `None` if there is no telling.
+    fn current() -> Option<Self> {
+        static CURRENT: Own<Option<Creator>> = Own::new(|| Creator::find().ok());
+        *CURRENT.get()
+    }
+
+    fn find() -> io::Result<Self> {
         let pid = std::process::id();
         let start = running_since(pid)?.ok_or(io::ErrorKind::NotFound)?;
         Ok(Self { namespace: namespace()?, pid, start })
@@ -110,7 +117,7 @@ pub(super) fn generate() -> String {
 
 /// This process, as it is written on what it makes; `None` if there is no telling.
 pub(super) fn creator() -> Option<String> {
-    Some(Creator::current().ok()?.to_string())
+    Some(Creator::current()?.to_string())
 }
 
 /// The pid of the one who made the name, if we made it, in a process of this pid namespace that is dead.
@@ -137,7 +144,8 @@ mod tests {
         let (first, second) = (generate(), generate());
         assert_ne!(first, second);
         assert_eq!(check(&first).unwrap(), first);
-        assert_eq!(Creator::of(&first).unwrap(), Creator::current().unwrap());
+        assert_eq!(Creator::of(&first), Creator::current());
+        assert_eq!(Creator::current(), Creator::find().ok());
         assert_eq!(dead_maker(&first), None);
         assert_eq!(dead_creator(&creator().unwrap()), None);
     }

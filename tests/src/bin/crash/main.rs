@@ -8,6 +8,7 @@ mod channel;
 mod events;
 mod lock;
 mod locks;
+mod named;
 #[cfg(feature = "whole")]
 mod queues;
 mod rings;
@@ -54,6 +55,10 @@ const SCENARIOS: &[(&str, Trial)] = &[
     ("ring_get_that_punches", rings::get_that_punches),
     ("event_set_with_waiters", events::set_with_waiters),
     ("event_wait_beside_another", events::wait_beside_another),
+    ("list_set_alone", named::list_set_alone),
+    ("list_set_contended", named::list_set_contended),
+    ("named_create", named::create),
+    ("named_scope_shutdown", named::scope_shutdown),
 ];
 
 #[cfg(feature = "whole")]

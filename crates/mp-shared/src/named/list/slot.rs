@@ -164,7 +164,7 @@ impl Slot {
         }
         let word = word(object, self.at)?;
         // Whatever it is, one of the two rooms is not the one that it says.
-        let second = word.load(Relaxed) & SECOND == 0;
+        let second = (word.load(Relaxed) & SECOND == 0) != cfg!(mp_bug = "list_in_place");
         let state = kind | (len as u64) << LEN_SHIFT | if second { SECOND } else { 0 };
         if cfg!(mp_bug = "list_flip_first") {
             word.store(state, Release);
