@@ -96,6 +96,21 @@ fn missing_seal() {
 
 #[test]
 #[ignore = "builds the helper program anew"]
+fn release_split() {
+    finds("release_split", &[&["step", "semaphore_release_to_sleepers"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn permit_unwatched() {
+    finds(
+        "permit_unwatched",
+        &[&["step", "semaphore_give_back_to_sleepers"], &["step", "semaphore_acquire_as_leader"]],
+    );
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
 fn list_flip_first() {
     finds("list_flip_first", &[&["step", "list_set_alone"]]);
 }

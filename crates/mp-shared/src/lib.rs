@@ -22,6 +22,7 @@ mod raw;
 pub mod ring;
 pub mod robust;
 pub mod segment;
+mod semaphore;
 mod slots;
 mod sys;
 #[cfg(test)]
@@ -41,4 +42,5 @@ pub use lock::{Lock, LockGuard};
 pub use named::{ListItem, Orphan, ShareableList, SharedMemory, SharedMemoryManager};
 pub use poison::{LockError, LockResult, PoisonError};
 pub use raw::{RawArray, RawValue};
+pub use semaphore::{AcquireError, BoundedSemaphore, ReleaseError, Semaphore, SemaphoreGuard};
 pub use value::{Value, ValueGuard};

@@ -169,6 +169,7 @@ impl Segment {
     }
 
     /// How many bytes it has for its users.
+    #[inline]
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.header.len as usize
@@ -245,6 +246,7 @@ impl Segment {
     /// # Errors
     ///
     /// It does not lie within the segment, or is not aligned.
+    #[inline]
     pub fn atomic_u32(&self, offset: usize) -> Result<&AtomicU32, Error> {
         self.view(offset)
     }
@@ -254,11 +256,13 @@ impl Segment {
     /// # Errors
     ///
     /// It does not lie within the segment, or is not aligned.
+    #[inline]
     pub fn atomic_u64(&self, offset: usize) -> Result<&AtomicU64, Error> {
         self.view(offset)
     }
 }
 
+#[cold]
 fn out_of_bounds() -> Error {
     Error::new(ErrorKind::OutOfBounds, "the range lies outside of the memory")
 }

@@ -12,6 +12,7 @@ mod named;
 #[cfg(feature = "whole")]
 mod queues;
 mod rings;
+mod semaphores;
 mod soak;
 mod toy;
 
@@ -55,6 +56,19 @@ const SCENARIOS: &[(&str, Trial)] = &[
     ("ring_get_that_punches", rings::get_that_punches),
     ("event_set_with_waiters", events::set_with_waiters),
     ("event_wait_beside_another", events::wait_beside_another),
+    ("semaphore_acquire_alone", semaphores::acquire_alone),
+    ("semaphore_try_acquire_in_vain", semaphores::try_acquire_in_vain),
+    ("semaphore_acquire_as_leader", semaphores::acquire_as_leader),
+    ("semaphore_acquire_as_follower", semaphores::acquire_as_follower),
+    ("semaphore_acquire_among_deaths", semaphores::acquire_among_deaths),
+    ("semaphore_timeout_as_leader", semaphores::timeout_as_leader),
+    ("semaphore_timeout_as_follower", semaphores::timeout_as_follower),
+    ("semaphore_give_back_to_sleepers", semaphores::give_back_to_sleepers),
+    ("semaphore_give_one_back", semaphores::give_one_back),
+    ("semaphore_give_back_among_many", semaphores::give_back_among_many),
+    ("semaphore_release_to_sleepers", semaphores::release_to_sleepers),
+    ("semaphore_release_after_a_death", semaphores::release_after_a_death),
+    ("semaphore_forget_beside_sleepers", semaphores::forget_beside_sleepers),
     ("list_set_alone", named::list_set_alone),
     ("list_set_contended", named::list_set_contended),
     ("named_create", named::create),
