@@ -15,9 +15,7 @@ use crate::Error;
 use crate::home::Home;
 use crate::lock::{Guarded, Held, deadline, put};
 #[cfg(feature = "named")]
-use crate::named::{self, Named, named_methods};
-#[cfg(feature = "named")]
-use crate::object::Object;
+use crate::named::{self, named_object};
 use crate::object::{Shape, Tag};
 use crate::poison::{LockError, LockResult};
 
@@ -352,22 +350,14 @@ impl<T: Pod> DerefMut for ArrayGuard<'_, T> {
 }
 
 #[cfg(feature = "named")]
-impl<T: Pod> Named for Array<T> {
-    fn shape() -> Shape {
-        Self::shape()
-    }
-
-    fn from_object(object: Object) -> Result<Self, Error> {
-        Guarded::of(object).map(Self::from_inner)
-    }
-
-    fn object(&self) -> &Object {
-        self.inner.object()
-    }
-}
-
-#[cfg(feature = "named")]
-named_methods!([T: Pod] Array<T>, "Array::<i32>", "Array::create_named(&name, &[1, 2])");
+named_object!(
+    [T: Pod] Array<T>,
+    Self::shape(),
+    |object| Guarded::of(object).map(Self::from_inner),
+    |this| this.inner.object(),
+    "Array::<i32>",
+    "Array::create_named(&name, &[1, 2])",
+);
 
 impl<T: Pod> Clone for Array<T> {
     fn clone(&self) -> Self {

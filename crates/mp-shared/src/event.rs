@@ -18,7 +18,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::Error;
 use crate::home::Home;
 #[cfg(feature = "named")]
-use crate::named::{self, Named, named_methods};
+use crate::named::{self, named_object};
 use crate::object::{Object, Shape, Tag};
 use crate::sys::{self, Waited, WakeOp};
 use mp_wire::Spin;
@@ -212,22 +212,14 @@ impl Event {
 }
 
 #[cfg(feature = "named")]
-impl Named for Event {
-    fn shape() -> Shape {
-        SHAPE
-    }
-
-    fn from_object(object: Object) -> Result<Self, Error> {
-        Ok(Self(object))
-    }
-
-    fn object(&self) -> &Object {
-        &self.0
-    }
-}
-
-#[cfg(feature = "named")]
-named_methods!([] Event, "Event", "Event::create_named(&name)");
+named_object!(
+    [] Event,
+    SHAPE,
+    |object| Ok(Self(object)),
+    |this| &this.0,
+    "Event",
+    "Event::create_named(&name)",
+);
 
 impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -22,7 +22,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use crate::Error;
 use crate::home::Home;
 #[cfg(feature = "named")]
-use crate::named::{self, Named, named_methods};
+use crate::named::{self, named_object};
 use crate::object::{Object, Shape, Tag};
 use crate::poison::{LockError, LockResult, PoisonError};
 use crate::robust::{self, Acquired, LinkedLock};
@@ -442,22 +442,14 @@ fn wrap<'a>(held: LockResult<Held<'a>>) -> LockResult<LockGuard<'a>> {
 pub struct LockGuard<'a>(Held<'a>);
 
 #[cfg(feature = "named")]
-impl Named for Lock {
-    fn shape() -> Shape {
-        SHAPE
-    }
-
-    fn from_object(object: Object) -> Result<Self, Error> {
-        Guarded::of(object).map(Self)
-    }
-
-    fn object(&self) -> &Object {
-        self.0.object()
-    }
-}
-
-#[cfg(feature = "named")]
-named_methods!([] Lock, "Lock", "Lock::create_named(&name)");
+named_object!(
+    [] Lock,
+    SHAPE,
+    |object| Guarded::of(object).map(Self),
+    |this| this.0.object(),
+    "Lock",
+    "Lock::create_named(&name)",
+);
 
 impl fmt::Debug for Lock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

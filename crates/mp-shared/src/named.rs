@@ -28,7 +28,7 @@ pub(crate) use claim::{Claim, SharedClaim};
 use file::Identity;
 pub use list::{ListItem, ShareableList};
 pub use manager::SharedMemoryManager;
-pub(crate) use methods::{Named, named_methods};
+pub(crate) use methods::{Named, named_object};
 pub use orphan::Orphan;
 pub(crate) use plan::{Plan, create, create_new, open};
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::Error;
 use crate::home::Home;
 #[cfg(feature = "named")]
-use crate::named::{self, Named, named_methods};
+use crate::named::{self, named_object};
 use crate::object::{Object, Shape, Tag};
 
 /// A value in shared memory, without a lock.
@@ -274,40 +274,24 @@ impl<T: Pod> RawArray<T> {
 }
 
 #[cfg(feature = "named")]
-impl<T: Pod> Named for RawValue<T> {
-    fn shape() -> Shape {
-        Self::shape()
-    }
-
-    fn from_object(object: Object) -> Result<Self, Error> {
-        Ok(Self::from_object(object))
-    }
-
-    fn object(&self) -> &Object {
-        &self.object
-    }
-}
+named_object!(
+    [T: Pod] RawValue<T>,
+    Self::shape(),
+    |object| Ok(Self::from_object(object)),
+    |this| &this.object,
+    "RawValue::<i32>",
+    "RawValue::create_named(&name, 1)",
+);
 
 #[cfg(feature = "named")]
-named_methods!([T: Pod] RawValue<T>, "RawValue::<i32>", "RawValue::create_named(&name, 1)");
-
-#[cfg(feature = "named")]
-impl<T: Pod> Named for RawArray<T> {
-    fn shape() -> Shape {
-        Self::shape()
-    }
-
-    fn from_object(object: Object) -> Result<Self, Error> {
-        Ok(Self::from_object(object))
-    }
-
-    fn object(&self) -> &Object {
-        &self.object
-    }
-}
-
-#[cfg(feature = "named")]
-named_methods!([T: Pod] RawArray<T>, "RawArray::<i32>", "RawArray::create_named(&name, &[1, 2])");
+named_object!(
+    [T: Pod] RawArray<T>,
+    Self::shape(),
+    |object| Ok(Self::from_object(object)),
+    |this| &this.object,
+    "RawArray::<i32>",
+    "RawArray::create_named(&name, &[1, 2])",
+);
 
 impl<T: Pod> Clone for RawValue<T> {
     fn clone(&self) -> Self {

@@ -18,9 +18,7 @@ use crate::Error;
 use crate::home::Home;
 use crate::lock::{Guarded, Held, deadline, put};
 #[cfg(feature = "named")]
-use crate::named::{self, Named, named_methods};
-#[cfg(feature = "named")]
-use crate::object::Object;
+use crate::named::{self, named_object};
 use crate::object::{Shape, Tag};
 use crate::poison::{LockError, LockResult};
 
@@ -296,22 +294,14 @@ impl<T: Pod> DerefMut for ValueGuard<'_, T> {
 }
 
 #[cfg(feature = "named")]
-impl<T: Pod> Named for Value<T> {
-    fn shape() -> Shape {
-        Self::shape()
-    }
-
-    fn from_object(object: Object) -> Result<Self, Error> {
-        Guarded::of(object).map(Self::from_inner)
-    }
-
-    fn object(&self) -> &Object {
-        self.inner.object()
-    }
-}
-
-#[cfg(feature = "named")]
-named_methods!([T: Pod] Value<T>, "Value::<i32>", "Value::create_named(&name, 1)");
+named_object!(
+    [T: Pod] Value<T>,
+    Self::shape(),
+    |object| Guarded::of(object).map(Self::from_inner),
+    |this| this.inner.object(),
+    "Value::<i32>",
+    "Value::create_named(&name, 1)",
+);
 
 impl<T: Pod> Clone for Value<T> {
     fn clone(&self) -> Self {

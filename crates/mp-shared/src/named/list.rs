@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{Named, SharedMemory, claim_of, create, create_new, named_methods};
+use super::{SharedMemory, claim_of, create, create_new, named_object};
 use crate::home::Home;
 use crate::lock::{Guarded, Held};
-use crate::object::{Object, Shape, Tag};
+use crate::object::{Shape, Tag};
 use crate::{Error, ErrorKind};
 pub use item::ListItem;
 use slot::Slot;
@@ -380,21 +380,14 @@ impl ShareableList {
     }
 }
 
-impl Named for ShareableList {
-    fn shape() -> Shape {
-        SHAPE
-    }
-
-    fn from_object(object: Object) -> Result<Self, Error> {
-        Self::attach(Guarded::of(object)?)
-    }
-
-    fn object(&self) -> &Object {
-        self.inner.object()
-    }
-}
-
-named_methods!([] ShareableList, "ShareableList", "ShareableList::create(&name, [1.into()])");
+named_object!(
+    [] ShareableList,
+    SHAPE,
+    |object| Self::attach(Guarded::of(object)?),
+    |this| this.inner.object(),
+    "ShareableList",
+    "ShareableList::create(&name, [1.into()])",
+);
 
 impl fmt::Debug for ShareableList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -11,10 +11,31 @@ pub(crate) trait Named: Sized {
     fn object(&self) -> &Object;
 }
 
-/// Gives a type that is [`Named`] its public methods. `$path` and `$example` say how an example
-/// names the type, and makes one under `name`.
-macro_rules! named_methods {
-    ([$($generics:tt)*] $type:ty, $path:literal, $example:literal) => {
+/// Gives a type whose handles are those of one object the public methods of things with a name.
+///
+/// It is told the type, its shape, how to make a handle of an object of that shape, how to get the object of a handle, how
+/// an example names the type, and how it makes one under `name`.
+macro_rules! named_object {
+    (
+        [$($generics:tt)*] $type:ty, $shape:expr, $from:expr, $object:expr,
+        $path:literal, $example:literal $(,)?
+    ) => {
+        impl<$($generics)*> crate::named::Named for $type {
+            fn shape() -> crate::object::Shape {
+                $shape
+            }
+
+            fn from_object(object: crate::object::Object) -> Result<Self, crate::Error> {
+                let from: fn(crate::object::Object) -> Result<Self, crate::Error> = $from;
+                from(object)
+            }
+
+            fn object(&self) -> &crate::object::Object {
+                let object: fn(&Self) -> &crate::object::Object = $object;
+                object(self)
+            }
+        }
+
         #[cfg_attr(docsrs, doc(cfg(feature = "named")))]
         impl<$($generics)*> $type {
             /// Opens the one that has this name, which any program of the same user may have made.
@@ -89,4 +110,4 @@ macro_rules! named_methods {
     };
 }
 
-pub(crate) use named_methods;
+pub(crate) use named_object;
