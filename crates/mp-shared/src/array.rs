@@ -110,6 +110,18 @@ impl<T: Pod> Array<T> {
     ///
     /// [`ErrorKind::AlreadyExists`](crate::ErrorKind::AlreadyExists) if the name is taken, or as with
     /// [`SharedMemory::create`](crate::SharedMemory::create).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_shared::Array;
+    ///
+    /// let name = format!("doc-Array-{}", std::process::id());
+    /// let array = Array::create_named(&name, &[1u32, 2, 3])?;
+    /// Array::<u32>::open(&name)?.set(0, 10)?; // In any program.
+    /// assert_eq!(array.to_vec()?, [10, 2, 3]);
+    /// # Ok::<(), mp_shared::Error>(())
+    /// ```
     #[cfg(feature = "named")]
     pub fn create_named(name: &str, elements: &[T]) -> Result<Self, Error> {
         named::create(name, |home| Self::make_of(home, elements))
@@ -123,6 +135,18 @@ impl<T: Pod> Array<T> {
     ///
     /// [`ErrorKind::AlreadyExists`](crate::ErrorKind::AlreadyExists) if the name is taken, or as with
     /// [`SharedMemory::create`](crate::SharedMemory::create).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_shared::Array;
+    ///
+    /// let name = format!("doc-Array-zeroed-{}", std::process::id());
+    /// let array = Array::<u32>::create_named_zeroed(&name, 3)?;
+    /// assert_eq!(Array::<u32>::open(&name)?.to_vec()?, [0, 0, 0]); // In any program.
+    /// assert!(array.owns_name());
+    /// # Ok::<(), mp_shared::Error>(())
+    /// ```
     #[cfg(feature = "named")]
     pub fn create_named_zeroed(name: &str, len: usize) -> Result<Self, Error> {
         named::create(name, |home| Self::make(home, len))

@@ -81,6 +81,18 @@ impl Event {
     ///
     /// [`ErrorKind::AlreadyExists`](crate::ErrorKind::AlreadyExists) if the name is taken, or as with
     /// [`SharedMemory::create`](crate::SharedMemory::create).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_shared::Event;
+    ///
+    /// let name = format!("doc-Event-{}", std::process::id());
+    /// let ready = Event::create_named(&name)?;
+    /// Event::open(&name)?.set(); // In any program.
+    /// assert!(ready.is_set());
+    /// # Ok::<(), mp_shared::Error>(())
+    /// ```
     #[cfg(feature = "named")]
     pub fn create_named(name: &str) -> Result<Self, Error> {
         named::create(name, Self::make)

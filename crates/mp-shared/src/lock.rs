@@ -330,6 +330,20 @@ impl Lock {
     ///
     /// [`ErrorKind::AlreadyExists`](crate::ErrorKind::AlreadyExists) if the name is taken, or as with
     /// [`SharedMemory::create`](crate::SharedMemory::create).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_shared::Lock;
+    ///
+    /// let name = format!("doc-Lock-{}", std::process::id());
+    /// let lock = Lock::create_named(&name)?;
+    /// let same = Lock::open(&name)?; // In any program.
+    /// let guard = lock.lock()?;
+    /// assert!(same.is_locked());
+    /// # drop(guard);
+    /// # Ok::<(), mp_shared::Error>(())
+    /// ```
     #[cfg(feature = "named")]
     pub fn create_named(name: &str) -> Result<Self, Error> {
         named::create(name, Self::make)

@@ -73,6 +73,18 @@ impl<T: Pod> RawValue<T> {
     ///
     /// [`ErrorKind::AlreadyExists`](crate::ErrorKind::AlreadyExists) if the name is taken, or as with
     /// [`SharedMemory::create`](crate::SharedMemory::create).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_shared::RawValue;
+    ///
+    /// let name = format!("doc-RawValue-{}", std::process::id());
+    /// let progress = RawValue::create_named(&name, 0.0)?;
+    /// RawValue::<f64>::open(&name)?.store(0.5); // In any program.
+    /// assert_eq!(progress.load(), 0.5);
+    /// # Ok::<(), mp_shared::Error>(())
+    /// ```
     #[cfg(feature = "named")]
     pub fn create_named(name: &str, initial: T) -> Result<Self, Error> {
         named::create(name, |home| Self::make(home, initial))
@@ -171,6 +183,18 @@ impl<T: Pod> RawArray<T> {
     ///
     /// [`ErrorKind::AlreadyExists`](crate::ErrorKind::AlreadyExists) if the name is taken, or as with
     /// [`SharedMemory::create`](crate::SharedMemory::create).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_shared::RawArray;
+    ///
+    /// let name = format!("doc-RawArray-{}", std::process::id());
+    /// let array = RawArray::create_named(&name, &[1u32, 2, 3])?;
+    /// RawArray::<u32>::open(&name)?.store(0, 10)?; // In any program.
+    /// assert_eq!(array.to_vec(), [10, 2, 3]);
+    /// # Ok::<(), mp_shared::Error>(())
+    /// ```
     #[cfg(feature = "named")]
     pub fn create_named(name: &str, elements: &[T]) -> Result<Self, Error> {
         named::create(name, |home| Self::make_of(home, elements))
@@ -184,6 +208,18 @@ impl<T: Pod> RawArray<T> {
     ///
     /// [`ErrorKind::AlreadyExists`](crate::ErrorKind::AlreadyExists) if the name is taken, or as with
     /// [`SharedMemory::create`](crate::SharedMemory::create).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_shared::RawArray;
+    ///
+    /// let name = format!("doc-RawArray-zeroed-{}", std::process::id());
+    /// let array = RawArray::<u32>::create_named_zeroed(&name, 3)?;
+    /// assert_eq!(RawArray::<u32>::open(&name)?.to_vec(), [0, 0, 0]); // In any program.
+    /// assert!(array.owns_name());
+    /// # Ok::<(), mp_shared::Error>(())
+    /// ```
     #[cfg(feature = "named")]
     pub fn create_named_zeroed(name: &str, len: usize) -> Result<Self, Error> {
         named::create(name, |home| Self::make(home, len))

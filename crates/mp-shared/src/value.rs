@@ -114,6 +114,18 @@ impl<T: Pod> Value<T> {
     ///
     /// [`ErrorKind::AlreadyExists`](crate::ErrorKind::AlreadyExists) if the name is taken, or as with
     /// [`SharedMemory::create`](crate::SharedMemory::create).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_shared::Value;
+    ///
+    /// let name = format!("doc-Value-{}", std::process::id());
+    /// let total = Value::create_named(&name, 40u64)?;
+    /// Value::<u64>::open(&name)?.update(|n| n + 2)?; // In any program.
+    /// assert_eq!(total.get()?, 42);
+    /// # Ok::<(), mp_shared::Error>(())
+    /// ```
     #[cfg(feature = "named")]
     pub fn create_named(name: &str, initial: T) -> Result<Self, Error> {
         named::create(name, |home| Self::make(home, initial))

@@ -83,7 +83,7 @@ macro_rules! named_object {
 
             /// Says whether dropping this handle and its clones in this process removes the name.
             ///
-            /// So it is for the creator's, unless it was told to [`persist`](Self::persist).
+            /// So it is for the creator's, unless it was told to [`persist`](Self::persist); not for a forked copy of it.
             #[must_use]
             pub fn owns_name(&self) -> bool {
                 crate::named::Named::object(self).claim().is_some_and(crate::named::Claim::owns)

@@ -4,8 +4,8 @@ use super::{exists, file, fs, name};
 use crate::segment::{NAMED_KIND, Segment};
 use crate::testing::fork;
 use crate::{
-    Array, Error, ErrorKind, Event, Lock, LockError, RawArray, RawValue, ShareableList,
-    SharedMemory, Value,
+    Array, BoundedSemaphore, Error, ErrorKind, Event, Lock, LockError, RawArray, RawValue,
+    Semaphore, ShareableList, SharedMemory, Value,
 };
 
 #[test]
@@ -39,8 +39,19 @@ fn each_kind_is_opened_by_its_name() {
     Event::open(&name("event")).unwrap().set();
     assert!(event.is_set());
 
-    drop((value, array, zeroed, raw, raws, none, lock, event));
-    for kind in ["value", "array", "zeroed", "raw", "raws", "none", "lock", "event"] {
+    let permits = Semaphore::create_named(&name("permits"), 2).unwrap();
+    let other = Semaphore::open(&name("permits")).unwrap();
+    let guard = other.acquire().unwrap();
+    assert_eq!(permits.value(), 1);
+    assert!(BoundedSemaphore::open(&name("permits")).is_err());
+    drop(guard);
+    let bounded = BoundedSemaphore::create_named(&name("bounded"), 2).unwrap();
+    assert!(BoundedSemaphore::open(&name("bounded")).unwrap().release().is_err());
+
+    drop((value, array, zeroed, raw, raws, none, lock, event, (permits, other, bounded)));
+    for kind in
+        ["value", "array", "zeroed", "raw", "raws", "none", "lock", "event", "permits", "bounded"]
+    {
         assert!(!exists(&name(kind)), "{kind}");
     }
 }
@@ -261,6 +272,19 @@ fn more_than_there_is_leaves_nothing() {
         assert_eq!(error.kind(), ErrorKind::Exhausted, "{error:?}");
         assert!(!exists(&name));
     }
+}
+
+#[test]
+fn permits_of_the_dead_come_back() {
+    let name = name("permits-dead");
+    let permits = Semaphore::create_named(&name, 1).unwrap();
+    let child = fork(|| {
+        let opened = Semaphore::open(&name).unwrap();
+        let _guard = opened.acquire().unwrap();
+        super::die()
+    });
+    assert!(!child.wait().success());
+    drop(permits.acquire().unwrap());
 }
 
 #[test]
