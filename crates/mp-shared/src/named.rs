@@ -55,7 +55,9 @@ pub(crate) use plan::{Plan, create, create_new, open};
 /// # If a process dies
 ///
 /// If the creator is killed, the name stays, as a file in `/dev/shm`. [`prune`](Self::prune) removes those whose names
-/// were made by [`new`](Self::new); one that you chose yourself waits for [`remove`](Self::remove).
+/// were made by [`new`](Self::new); one that you chose yourself waits for [`remove`](Self::remove), and
+/// [`orphans`](Self::orphans) lists it. To remove what a panic or an early return would leave with a handle that lives on, create
+/// it in a [`SharedMemoryManager`](crate::SharedMemoryManager).
 /// A process that is killed while it creates one leaves nothing.
 ///
 /// # Serializing
@@ -222,7 +224,7 @@ impl SharedMemory {
 
     /// Removes the names that processes left when they were killed, and says how many.
     ///
-    /// It removes those made by [`new`](Self::new) in a process of this PID namespace that runs no more, unless
+    /// It removes those made by [`new`](Self::new), or for a list or in a scope without a name, in a process of this PID namespace that runs no more, unless
     /// [`persist`](Self::persist) was called. Whoever still has such a memory open keeps it.
     ///
     /// # Errors
@@ -257,7 +259,7 @@ impl SharedMemory {
     ///
     /// # Platform
     ///
-    /// Who created a name that a user chose is known since Linux 6.6, where files in memory have attributes.
+    /// Who created a `SharedMemory` with a name that a user chose is known since Linux 6.6, where files in memory have attributes.
     ///
     /// # Examples
     ///

@@ -42,6 +42,7 @@ pub(crate) enum Tag {
     Atomic = u32::from_le_bytes(*b"atom"),
     Vec = u32::from_le_bytes(*b"vect"),
     Chunked = u32::from_le_bytes(*b"chnk"),
+    #[cfg(feature = "named")]
     List = u32::from_le_bytes(*b"list"),
 }
 
@@ -141,8 +142,7 @@ pub(crate) struct Object {
     data_offset: usize,
     len: usize,
     place: SharedPlace,
-    /// Never read without names: dropping it is what counts.
-    #[cfg_attr(not(feature = "named"), expect(dead_code, reason = "nothing has a name"))]
+    /// Dropping the last one may remove the name.
     claim: SharedClaim,
 }
 

@@ -28,7 +28,7 @@ use nix::unistd::ftruncate;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 #[cfg(feature = "named")]
-pub(crate) use self::file::NAMED_KIND;
+pub(crate) use self::file::{Maker, NAMED_KIND, maker};
 use self::header::Header;
 use self::memory::{reserve, retry};
 pub use self::view::{Shared, View};

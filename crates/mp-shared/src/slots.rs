@@ -29,6 +29,7 @@ impl Slots {
         Self(object)
     }
 
+    #[cfg(feature = "named")]
     pub(crate) const fn shape(tag: Tag) -> Shape {
         Shape::row::<Slot>(tag)
     }

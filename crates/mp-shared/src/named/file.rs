@@ -12,8 +12,9 @@ use nix::fcntl::{AT_FDCWD, AtFlags, FallocateFlags, fallocate};
 use nix::sys::statvfs::fstatvfs;
 use nix::unistd::linkat;
 
-use super::{attribute, name};
-use crate::sys;
+use super::attribute;
+use super::name::{self, Creator};
+use crate::{segment, sys};
 
 /// Where `shm_open` keeps its files.
 pub(super) const DIRECTORY: &str = "/dev/shm";
@@ -24,7 +25,7 @@ const MODE: u32 = 0o600;
 /// On a file whose generated name shall outlive its creator: the sticky bit, which on files has no other meaning left.
 const KEEP: u32 = 0o1000;
 
-/// The attribute that says who made a file: see `name.rs`. Linux has them in shared memory since 6.6.
+/// The attribute that says who made memory in which nothing else does: see `name.rs`. Linux has them there since 6.6.
 const CREATOR: &CStr = c"user.mp.creator";
 
 /// So much is reserved at a time, so that signals, which interrupt a reservation, cannot keep it from ever ending.
@@ -104,10 +105,6 @@ impl Draft {
         // First, so that the temporary name is removed if the rest fails.
         let draft = Self { file, identity, temporary };
         reserve(&draft.file, size)?;
-        // Where the kernel has no such attributes, nobody will know whose it was.
-        if let Some(creator) = name::creator() {
-            let _ = attribute::set(&draft.file, CREATOR, creator.as_bytes());
-        }
         Ok(draft)
     }
 
@@ -145,6 +142,10 @@ fn link_of(file: &File) -> PathBuf {
 pub(super) fn create(name: &str, size: u64) -> io::Result<Identity> {
     refuse_taken(name)?;
     let draft = Draft::new(size)?;
+    // Where the kernel has no such attributes, nobody will know whose it was.
+    if let Some(creator) = Creator::current() {
+        let _ = attribute::set(&draft.file, CREATOR, creator.to_string().as_bytes());
+    }
     let identity = draft.identity();
     draft.publish(name)?;
     Ok(identity)
@@ -213,10 +214,14 @@ pub(super) fn is_kept(name: &str) -> io::Result<bool> {
     Ok(fs::symlink_metadata(path(name))?.mode() & KEEP != 0)
 }
 
-/// Who made the file, if that was written down.
-pub(super) fn creator(name: &str) -> Option<String> {
-    let value = attribute::get(&path(name), CREATOR)?;
-    String::from_utf8(value).ok()
+/// Who made the file, if that was written down: beside it, or in an object in it.
+pub(super) fn creator(name: &str) -> Option<Creator> {
+    if let Some(text) = attribute::get(&path(name), CREATOR) {
+        return Creator::parse(std::str::from_utf8(&text).ok()?);
+    }
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path(name)).ok()?;
+    Creator::from_maker(segment::maker(&file)?)
 }
 
 #[cfg(test)]

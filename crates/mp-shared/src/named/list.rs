@@ -44,6 +44,10 @@ use slot::Slot;
 /// It travels as the descriptor of its memory, inside messages only, whatever its length. So it arrives even if its name is gone by
 /// then; what arrives does not know the name.
 ///
+/// # Platform
+///
+/// As with all that has a name: a process of the same user that shrinks the file gives all that touch it `SIGBUS`.
+///
 /// # Examples
 ///
 /// ```

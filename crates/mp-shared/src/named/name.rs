@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::{fmt, fs, io};
 
 use crate::fork::Own;
+use crate::segment::Maker;
 use crate::{Error, ErrorKind};
 
 /// What a file name may have at most.
@@ -31,7 +32,7 @@ pub(super) fn check(name: &str) -> Result<&str, Error> {
 
 /// A process, so named that no other one is ever mistaken for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Creator {
+pub(super) struct Creator {
     namespace: u64,
     pid: u32,
     start: u64,
@@ -39,7 +40,7 @@ struct Creator {
 
 impl Creator {
     /// This process; `None` if there is no telling.
-    fn current() -> Option<Self> {
+    pub(super) fn current() -> Option<Self> {
         static CURRENT: Own<Option<Creator>> = Own::new(|| Creator::find().ok());
         *CURRENT.get()
     }
@@ -58,7 +59,7 @@ impl Creator {
     }
 
     /// Reads what [`Display`](fmt::Display) writes.
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('-');
         let namespace = u64::from_str_radix(parts.next()?, 16).ok()?;
         let pid = parts.next()?.parse().ok()?;
@@ -66,7 +67,16 @@ impl Creator {
         parts.next().is_none().then_some(Self { namespace, pid, start })
     }
 
-    /// Says whether it was in this pid namespace, and runs no more.
+    /// The one that is written in an object of this pid namespace.
+    pub(super) fn from_maker(Maker { pid, start }: Maker) -> Option<Self> {
+        Some(Self { namespace: namespace().ok()?, pid, start })
+    }
+
+    /// Its pid, if it was in this pid namespace, and runs no more.
+    pub(super) fn dead(self) -> Option<u32> {
+        self.is_dead().then_some(self.pid)
+    }
+
     fn is_dead(self) -> bool {
         namespace().is_ok_and(|namespace| namespace == self.namespace)
             && running_since(self.pid).is_ok_and(|start| start != Some(self.start))
@@ -115,19 +125,15 @@ pub(super) fn generate() -> String {
     format!("{PREFIX}{creator}-{number}")
 }
 
-/// This process, as it is written on what it makes; `None` if there is no telling.
-pub(super) fn creator() -> Option<String> {
-    Some(Creator::current()?.to_string())
+/// This process, as it is written in the objects that it makes.
+pub(super) fn maker() -> Maker {
+    Creator::current()
+        .map_or_else(Maker::default, |Creator { pid, start, .. }| Maker { pid, start })
 }
 
 /// The pid of the one who made the name, if we made it, in a process of this pid namespace that is dead.
 pub(super) fn dead_maker(name: &str) -> Option<u32> {
-    Creator::of(name).filter(|creator| creator.is_dead()).map(|creator| creator.pid)
-}
-
-/// The pid of the one who is written on a file, if that was a process of this pid namespace that is dead.
-pub(super) fn dead_creator(text: &str) -> Option<u32> {
-    Creator::parse(text).filter(|creator| creator.is_dead()).map(|creator| creator.pid)
+    Creator::of(name).and_then(Creator::dead)
 }
 
 /// Says whether the name is one of those that we make.
@@ -147,7 +153,10 @@ mod tests {
         assert_eq!(Creator::of(&first), Creator::current());
         assert_eq!(Creator::current(), Creator::find().ok());
         assert_eq!(dead_maker(&first), None);
-        assert_eq!(dead_creator(&creator().unwrap()), None);
+        let current = Creator::current().unwrap();
+        assert_eq!(current.dead(), None);
+        assert_eq!(Creator::parse(&current.to_string()), Some(current));
+        assert_eq!(Creator::from_maker(maker()), Some(current));
     }
 
     #[test]
@@ -155,7 +164,7 @@ mod tests {
         let Creator { namespace, pid, start } = Creator::current().unwrap();
         let dead = format!("{namespace:x}-{pid}-{}", start + 1);
         assert_eq!(dead_maker(&format!("mp-{dead}-0")), Some(pid));
-        assert_eq!(dead_creator(&dead), Some(pid));
+        assert_eq!(Creator::parse(&dead).and_then(Creator::dead), Some(pid));
         assert_eq!(dead_maker(&format!("mp-{namespace:x}-{pid}-{start}-0")), None);
         assert_eq!(dead_maker(&format!("mp-{:x}-{pid}-{}-0", namespace + 1, start + 1)), None);
     }

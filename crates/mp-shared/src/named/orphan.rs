@@ -3,8 +3,9 @@
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 
+use super::context;
 use super::file::{self, Identity};
-use super::{context, name};
+use super::name::{self, Creator};
 use crate::Error;
 
 /// A name that a process left when it was killed; see [`SharedMemory::orphans`](crate::SharedMemory::orphans).
@@ -60,7 +61,7 @@ pub(super) fn list() -> Result<Vec<Orphan>, Error> {
         let Ok(name) = std::str::from_utf8(entry.as_bytes()) else { continue };
         // First which file it is: if another one takes the name meanwhile, it will not be removed.
         let Ok((identity, _)) = file::find(name) else { continue };
-        let written = || file::creator(name).and_then(|text| name::dead_creator(&text));
+        let written = || file::creator(name).and_then(Creator::dead);
         let Some(creator) = name::dead_maker(name).or_else(written) else { continue };
         if file::is_kept(name).is_ok_and(|kept| !kept) {
             orphans.push(Orphan { name: name.to_owned(), identity, creator });

@@ -24,7 +24,8 @@ impl Plan<'_> {
         let failed = |error| context("create", self.name, error);
         let draft = Draft::new(bytes.saturating_add(HEADER_LEN) as u64).map_err(failed)?;
         let fd = draft.file().try_clone().map_err(failed)?;
-        let segment = Segment::create_in(fd, NAMED_KIND, bytes)?;
+        let maker = name::maker();
+        let segment = Segment::create_in(fd, NAMED_KIND, bytes, maker)?;
         let claim = Arc::new(Claim::new(self.name, draft.identity()));
         if self.file.set((draft, Arc::clone(&claim))).is_err() {
             let what = "what is made of several objects cannot have a name";

@@ -4,16 +4,17 @@
 //! that is nobody but the user whom this process works for, who can kill it anyway: the file belongs to that user, nobody
 //! else may open it, it is in `/dev/shm`, so that no disk is behind it, and it has all its memory.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::stat::{FileStat, SFlag};
 use nix::sys::uio::pwrite;
 use nix::unistd::geteuid;
 
-use super::{Fd, Header, Segment, incompatible, key, registry, status};
+pub(crate) use super::header::Maker;
+use super::{Fd, HEADER_LEN, Header, Segment, incompatible, key, registry, status};
 use crate::{Error, ErrorKind};
 
 /// The kind of those that hold an object which has a name.
@@ -25,9 +26,11 @@ impl Segment {
         file: impl Into<OwnedFd>,
         kind: u32,
         len: usize,
+        maker: Maker,
     ) -> Result<Self, Error> {
         let fd = Fd::from(file.into());
-        let header = Header::new(kind, len as u64)?;
+        let mut header = Header::new(kind, len as u64)?;
+        header.maker = maker;
         pwrite(&fd, &header.encode(), 0)
             .map_err(|error| Error::from_io("cannot write the header", error))?;
         let status = status(&fd)?;
@@ -38,6 +41,14 @@ impl Segment {
         }
         Ok(registry::insert(Self::map(fd, key(&status), header)?))
     }
+}
+
+/// Who made the object in a file with a name; `None` if there is none, or no telling.
+pub(crate) fn maker(file: &File) -> Option<Maker> {
+    let mut bytes = [0; HEADER_LEN];
+    file.read_exact_at(&mut bytes, 0).ok()?;
+    let header = Header::decode(&bytes, file.metadata().ok()?.len()).ok()?;
+    (header.kind == NAMED_KIND && header.maker.pid != 0).then_some(header.maker)
 }
 
 /// Says whether nobody but this user can do anything to the file.

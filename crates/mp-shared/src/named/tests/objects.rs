@@ -1,7 +1,7 @@
 //! Values, arrays, locks and events under a name.
 
 use super::{exists, file, fs, name};
-use crate::segment::{NAMED_KIND, Segment};
+use crate::segment::{Maker, NAMED_KIND, Segment};
 use crate::testing::fork;
 use crate::{
     Array, BoundedSemaphore, Error, ErrorKind, Event, Lock, LockError, RawArray, RawValue,
@@ -214,7 +214,7 @@ fn only_objects_may_be_unsealed() {
     let name = name("unsealed");
     let draft = file::Draft::new(4096 + 64).unwrap();
     let fd = draft.file().try_clone().unwrap();
-    let segment = Segment::create_in(fd, NAMED_KIND + 1, 4096).unwrap();
+    let segment = Segment::create_in(fd, NAMED_KIND + 1, 4096, Maker::default()).unwrap();
     let fd = segment.fd().clone();
     drop(segment);
     let error = Segment::attach(fd, NAMED_KIND + 1).unwrap_err();
