@@ -56,8 +56,7 @@ pub(crate) use plan::{Plan, create, create_new, open};
 ///
 /// If the creator is killed, the name stays, as a file in `/dev/shm`. [`prune`](Self::prune) removes those whose names
 /// were made by [`new`](Self::new); one that you chose yourself waits for [`remove`](Self::remove), and
-/// [`orphans`](Self::orphans) lists it. To remove what a panic or an early return would leave with a handle that lives on, create
-/// it in a [`SharedMemoryManager`](crate::SharedMemoryManager).
+/// [`orphans`](Self::orphans) lists it.
 /// A process that is killed while it creates one leaves nothing.
 ///
 /// # Serializing

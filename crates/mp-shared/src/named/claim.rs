@@ -1,20 +1,21 @@
 //! What a handle has to do with the name of its memory: whether the name goes with it.
 
+use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
-use std::{io, process};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use super::context;
 use super::file::{self, Identity};
-use crate::Error;
+use crate::{Error, fork};
 
 /// The name under which a handle and its clones know their memory. Dropping the owner's removes it.
 #[derive(Debug)]
 pub(crate) struct Claim {
     name: String,
     identity: Identity,
-    /// The process that owns the name; zero if these handles only opened it.
-    owner: AtomicU32,
+    /// The generation of the process that owns the name, which no forked copy of it has, in whatever PID namespace. Zero if
+    /// these handles only opened it.
+    owner: AtomicU64,
     keep: AtomicBool,
 }
 
@@ -24,13 +25,13 @@ pub(crate) type SharedClaim = Option<Arc<Claim>>;
 impl Claim {
     /// That of somebody who does not own the name.
     pub(super) fn new(name: &str, identity: Identity) -> Self {
-        let (owner, keep) = (AtomicU32::new(0), AtomicBool::new(false));
+        let (owner, keep) = (AtomicU64::new(0), AtomicBool::new(false));
         Self { name: name.to_owned(), identity, owner, keep }
     }
 
     /// Makes this process the owner.
     pub(super) fn take(&self) {
-        self.owner.store(process::id(), Relaxed);
+        self.owner.store(fork::generation(), Relaxed);
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -43,7 +44,7 @@ impl Claim {
 
     /// Says whether dropping it removes the name; never in a forked copy of the owner.
     pub(crate) fn owns(&self) -> bool {
-        self.owner.load(Relaxed) == process::id() && !self.keep.load(Relaxed)
+        self.owner.load(Relaxed) == fork::generation() && !self.keep.load(Relaxed)
     }
 
     /// Removes the name, if it is still that of this memory.

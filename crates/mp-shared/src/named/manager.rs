@@ -1,12 +1,12 @@
 //! A scope that owns named memory.
 
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::{mem, process};
 
 use bytemuck::Pod;
 
 use super::{Claim, ListItem, Named, ShareableList, SharedMemory, create_new};
-use crate::{Array, Error, ErrorKind, Value};
+use crate::{Array, Error, ErrorKind, Value, fork};
 
 /// A scope that owns the named memory that is created in it, and removes all the names at its end.
 ///
@@ -45,7 +45,8 @@ use crate::{Array, Error, ErrorKind, Value};
 #[derive(Debug)]
 #[must_use = "what is created in it is removed when it is dropped"]
 pub struct SharedMemoryManager {
-    process: u32,
+    /// The generation of the process that it was made in, which no forked copy has.
+    process: u64,
     claims: Mutex<Vec<Arc<Claim>>>,
 }
 
@@ -58,7 +59,7 @@ impl Default for SharedMemoryManager {
 impl SharedMemoryManager {
     /// Makes a scope that owns nothing yet.
     pub fn new() -> Self {
-        Self { process: process::id(), claims: Mutex::default() }
+        Self { process: fork::generation(), claims: Mutex::default() }
     }
 
     fn claims(&self) -> MutexGuard<'_, Vec<Arc<Claim>>> {
@@ -67,7 +68,7 @@ impl SharedMemoryManager {
     }
 
     fn is_copy(&self) -> bool {
-        self.process != process::id()
+        self.process != fork::generation()
     }
 
     /// Creates something and keeps its name.
