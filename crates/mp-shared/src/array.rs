@@ -197,6 +197,7 @@ impl<T: Pod> Array<T> {
     /// # Ok::<(), mp_shared::Error>(())
     /// ```
     #[doc(alias = "get_lock")]
+    #[inline]
     pub fn lock(&self) -> LockResult<ArrayGuard<'_, T>> {
         wrap(self.inner.lock(Deadline::NEVER))
     }
@@ -207,6 +208,7 @@ impl<T: Pod> Array<T> {
     ///
     /// [`LockError::WouldBlock`] if somebody holds it, this thread or another; [`LockError::Poisoned`] as with
     /// [`lock`](Self::lock).
+    #[inline]
     pub fn try_lock(&self) -> LockResult<ArrayGuard<'_, T>> {
         wrap(self.inner.try_lock())
     }
@@ -273,6 +275,7 @@ impl<T: Pod> Array<T> {
     /// assert_eq!(counts.get(b'l'.into())?, 2);
     /// # Ok::<(), mp_shared::Error>(())
     /// ```
+    #[inline]
     pub fn update(&self, index: usize, change: impl FnOnce(T) -> T) -> Result<T, Error> {
         let mut held = self.inner.visit()?;
         let value = change(read(&held, index)?);
@@ -337,6 +340,7 @@ fn read<T: Pod>(held: &Held<'_>, index: usize) -> Result<T, Error> {
     held.object().load(index).ok_or_else(|| held.object().beyond(index, 1))
 }
 
+#[inline]
 fn wrap<'a, T: Pod>(held: LockResult<Held<'a>>) -> LockResult<ArrayGuard<'a, T>> {
     held.map(ArrayGuard::new).map_err(|error| error.map(ArrayGuard::new))
 }

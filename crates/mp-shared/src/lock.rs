@@ -4,6 +4,9 @@
 //! in a user's hands, or being written in more than one step: if the kernel says that the holder died and this is up, the next
 //! holder writes `poisoned` first, and only then goes on. So a process that is killed while it merely reads, or between two
 //! steps that each leave all in order, poisons nothing; and poison cannot be lost, whoever is killed when.
+//!
+//! Each time that the lock is taken gets a number, its session, which the guard remembers. So a guard that a forked process has
+//! a copy of does nothing there, even if that process takes the lock itself before it drops the copy.
 
 #[cfg(test)]
 mod tests;
@@ -27,6 +30,11 @@ use crate::object::{Object, Shape, Tag};
 use crate::poison::{LockError, LockResult, PoisonError};
 use crate::robust::{self, Acquired, LinkedLock};
 
+/// Among the words of the head: the number of the last session, that of the present one, and how many guards it has.
+const LAST_SESSION: usize = 0;
+const SESSION: usize = 1;
+const COUNT: usize = 2;
+
 /// An object with a lock. Clones are the same one.
 #[derive(Clone)]
 pub(crate) struct Guarded {
@@ -48,11 +56,13 @@ impl Guarded {
         Ok(Self { object, lock })
     }
 
+    #[inline]
     pub(crate) fn object(&self) -> &Object {
         &self.object
     }
 
     /// Takes the lock for a user, who gets hold of what it protects.
+    #[inline]
     pub(crate) fn lock(&self, deadline: Deadline) -> LockResult<Held<'_>> {
         self.acquire(deadline, true)
     }
@@ -65,7 +75,34 @@ impl Guarded {
         })
     }
 
+    /// Takes the lock, as often as one likes: it is released with the last guard.
+    pub(crate) fn lock_again(&self, deadline: Deadline) -> LockResult<Held<'_>> {
+        let words = &self.object.head().words;
+        if !self.lock.held_by_me() {
+            let held = self.acquire(deadline, true);
+            return held.map(Held::counted).map_err(|error| error.map(Held::counted));
+        }
+        let count = words[COUNT].load(Relaxed).checked_add(1).ok_or(LockError::TooMany)?;
+        words[COUNT].store(count, Relaxed);
+        let (session, panicking) = (words[SESSION].load(Relaxed), thread::panicking());
+        let held = Held {
+            owner: self,
+            session,
+            exposed: true,
+            panicking,
+            counted: true,
+            not_send: PhantomData,
+        };
+        if self.is_poisoned() { Err(PoisonError::new(held).into()) } else { Ok(held) }
+    }
+
+    /// How many guards its holder has.
+    pub(crate) fn count(&self) -> u32 {
+        if self.is_locked() { self.object.head().words[COUNT].load(Relaxed) } else { 0 }
+    }
+
     /// Takes the lock for a step that leaves all in order wherever it ends; see [`Held::exposed`] for those that do not.
+    #[inline]
     pub(crate) fn visit(&self) -> Result<Held<'_>, Error> {
         Ok(self.acquire(Deadline::NEVER, false)?)
     }
@@ -89,22 +126,58 @@ impl Guarded {
         locked.map_or_else(plain, poisoned).into()
     }
 
+    // The guard is built where its owner keeps it: to copy it costs as much as an atomic access.
+    #[inline(always)]
     fn acquire(&self, deadline: Deadline, expose: bool) -> LockResult<Held<'_>> {
-        let acquired = self.lock.lock(deadline).map_err(plain)?;
-        let panicking = thread::panicking();
-        let mut held = Held { owner: self, exposed: false, panicking, not_send: PhantomData };
-        self.take_over(acquired);
-        if expose {
-            held.expose();
+        match self.lock.lock(deadline) {
+            Ok(acquired) => self.take_over(acquired),
+            Err(error) => return Err(plain(error)),
         }
+        let session = self.begin_session();
+        if expose {
+            self.expose();
+        }
+        let panicking = thread::panicking();
+        let held = Held {
+            owner: self,
+            session,
+            exposed: expose,
+            panicking,
+            counted: false,
+            not_send: PhantomData,
+        };
         if self.is_poisoned() { Err(PoisonError::new(held).into()) } else { Ok(held) }
+    }
+
+    #[inline]
+    fn expose(&self) {
+        self.object.head().exposed.store(1, Relaxed);
+        // Whoever finds the lock of a dead thread finds what that thread had written, in program order.
+        compiler_fence(SeqCst);
+    }
+
+    /// Numbers the time for which the lock is held from now on.
+    #[inline]
+    fn begin_session(&self) -> u32 {
+        let words = &self.object.head().words;
+        let session = words[LAST_SESSION].load(Relaxed).wrapping_add(1);
+        words[LAST_SESSION].store(session, Relaxed);
+        words[SESSION].store(session, Relaxed);
+        session
     }
 
     /// Whoever comes after a dead owner writes down what that one may have left.
     #[inline]
     fn take_over(&self, acquired: Acquired) {
+        if acquired == Acquired::OwnerDied {
+            self.take_over_from_the_dead();
+        }
+    }
+
+    #[cold]
+    fn take_over_from_the_dead(&self) {
         let head = self.object.head();
-        if acquired == Acquired::OwnerDied && head.exposed.load(Relaxed) != 0 {
+        if head.exposed.load(Relaxed) != 0 {
             head.poisoned.store(1, Relaxed);
             compiler_fence(SeqCst);
             head.exposed.store(0, Relaxed);
@@ -115,6 +188,7 @@ impl Guarded {
         self.lock.owner().is_some()
     }
 
+    #[inline]
     pub(crate) fn is_poisoned(&self) -> bool {
         self.object.head().poisoned.load(Relaxed) != 0
     }
@@ -177,6 +251,7 @@ impl Guarded {
     }
 }
 
+#[cold]
 fn plain<G>(error: robust::LockError) -> LockError<G> {
     match error {
         robust::LockError::TimedOut => LockError::TimedOut,
@@ -199,35 +274,102 @@ fn process_of(tid: u32) -> Option<u32> {
     status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok()
 }
 
+/// What is put back when a lock that was released for a while is taken again.
+pub(crate) struct Suspended {
+    session: u32,
+    count: u32,
+}
+
 /// The lock, held by this thread until this is dropped.
 pub(crate) struct Held<'a> {
     owner: &'a Guarded,
+    session: u32,
     /// What the lock protects may be half changed if this thread dies now.
     exposed: bool,
     /// The thread was panicking already when it took the lock.
     panicking: bool,
+    /// There may be more guards of this session.
+    counted: bool,
     /// A guard that other threads may look at, but not release.
     not_send: PhantomData<MutexGuard<'a, ()>>,
 }
 
 impl<'a> Held<'a> {
+    #[inline]
     pub(crate) fn object(&self) -> &'a Object {
         self.owner.object()
     }
 
+    /// Makes it the first of several guards.
+    fn counted(mut self) -> Self {
+        self.object().head().words[COUNT].store(1, Relaxed);
+        self.counted = true;
+        self
+    }
+
+    /// Adds who holds the lock, and whether it is poisoned.
+    pub(crate) fn debug(&self, debug: &mut fmt::DebugStruct<'_, '_>) {
+        self.owner.debug(debug);
+    }
+
+    /// Gives up one of several guards of a session; false if this is the last one, or no guard of this thread.
+    #[cold]
+    fn one_of_many(&self, panicked: bool) -> bool {
+        let head = self.object().head();
+        let count = head.words[COUNT].load(Relaxed);
+        let many = count > 1 && self.owner.lock.held_by_me();
+        if many {
+            if panicked {
+                head.poisoned.store(1, Relaxed);
+            }
+            head.words[COUNT].store(count - 1, Relaxed);
+        }
+        many
+    }
+
+    /// Releases the lock, with all guards of this session, for a while; nothing if this thread does not hold it.
+    pub(crate) fn suspend(&self) -> Option<Suspended> {
+        let head = self.object().head();
+        let mut suspended = None;
+        if head.words[SESSION].load(Relaxed) == self.session {
+            let _ = self.owner.lock.unlock_after(|| {
+                let count = head.words[COUNT].load(Relaxed);
+                suspended = Some(Suspended { session: self.session, count });
+                if self.exposed {
+                    compiler_fence(SeqCst);
+                    head.exposed.store(0, Relaxed);
+                }
+            });
+        }
+        suspended
+    }
+
+    /// Takes the lock again as it was; says whether it is poisoned.
+    ///
+    /// If that fails, the guards of the session have nothing to release any more.
+    pub(crate) fn resume(
+        &self,
+        suspended: &Suspended,
+        deadline: Deadline,
+    ) -> Result<bool, LockError<()>> {
+        let acquired = self.owner.lock.lock(deadline).map_err(plain)?;
+        self.owner.take_over(acquired);
+        let words = &self.object().head().words;
+        words[SESSION].store(suspended.session, Relaxed);
+        words[COUNT].store(suspended.count, Relaxed);
+        if self.exposed {
+            self.owner.expose();
+        }
+        Ok(self.owner.is_poisoned())
+    }
+
     /// Does what would leave a mess if this process died in the middle of it.
     pub(crate) fn exposed<R>(&mut self, step: impl FnOnce(&Object) -> R) -> R {
-        self.expose();
+        self.owner.expose();
+        self.exposed = true;
         let result = step(self.object());
         self.cover();
         result
-    }
-
-    fn expose(&mut self) {
-        self.exposed = true;
-        self.object().head().exposed.store(1, Relaxed);
-        // Whoever finds the lock of a dead thread finds what that thread had written, in program order.
-        compiler_fence(SeqCst);
     }
 
     fn cover(&mut self) {
@@ -238,19 +380,27 @@ impl<'a> Held<'a> {
 }
 
 impl Drop for Held<'_> {
+    #[inline]
     fn drop(&mut self) {
-        // In a forked child this is a copy, and the lock is the parent's.
-        if !self.owner.lock.held_by_me() {
+        let head = self.object().head();
+        if head.words[SESSION].load(Relaxed) != self.session {
             return;
         }
-        if self.exposed {
-            if thread::panicking() && !self.panicking {
-                self.object().head().poisoned.store(1, Relaxed);
-            }
-            self.cover();
+        let exposed = self.exposed;
+        let panicked = exposed && thread::panicking() && !self.panicking;
+        if self.counted && self.one_of_many(panicked) {
+            return;
         }
-        // It is ours, as was just seen.
-        let _ = self.owner.lock.unlock();
+        // In a forked child this is a copy, and the lock is the parent's: then it is not ours, and nothing happens.
+        let _ = self.owner.lock.unlock_after(|| {
+            if panicked {
+                head.poisoned.store(1, Relaxed);
+            }
+            if exposed {
+                compiler_fence(SeqCst);
+                head.exposed.store(0, Relaxed);
+            }
+        });
     }
 }
 
@@ -363,6 +513,7 @@ impl Lock {
     ///
     /// [`LockError::Poisoned`] with the guard in it if somebody died holding the lock; [`LockError::Deadlock`] if this thread
     /// holds it.
+    #[inline]
     pub fn lock(&self) -> LockResult<LockGuard<'_>> {
         wrap(self.0.lock(Deadline::NEVER))
     }
@@ -385,6 +536,7 @@ impl Lock {
     /// # drop(guard);
     /// # Ok::<(), mp_shared::Error>(())
     /// ```
+    #[inline]
     pub fn try_lock(&self) -> LockResult<LockGuard<'_>> {
         wrap(self.0.try_lock())
     }
@@ -439,6 +591,7 @@ impl Lock {
     }
 }
 
+#[inline]
 fn wrap<'a>(held: LockResult<Held<'a>>) -> LockResult<LockGuard<'a>> {
     held.map(LockGuard).map_err(|error| error.map(LockGuard))
 }
@@ -476,7 +629,7 @@ impl fmt::Debug for Lock {
 impl fmt::Debug for LockGuard<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("LockGuard");
-        self.0.owner.debug(&mut debug);
+        self.0.debug(&mut debug);
         debug.finish()
     }
 }

@@ -282,6 +282,7 @@ impl Object {
         LinkedLock::new(View::segment(&self.head), self.offset + LOCK)
     }
 
+    #[inline]
     pub(crate) fn head(&self) -> &Head {
         &self.head
     }

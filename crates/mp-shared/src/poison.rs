@@ -86,6 +86,8 @@ pub enum LockError<G> {
     TimedOut,
     /// This thread holds it, so that waiting for it would not end.
     Deadlock,
+    /// This thread holds more locks than the kernel would look after if it died, or one lock too often.
+    TooMany,
     /// The C library has registered no robust list for this thread, so that its death would go unnoticed.
     Unsupported,
 }
@@ -121,6 +123,7 @@ impl<G> LockError<G> {
             Self::WouldBlock => LockError::WouldBlock,
             Self::TimedOut => LockError::TimedOut,
             Self::Deadlock => LockError::Deadlock,
+            Self::TooMany => LockError::TooMany,
             Self::Unsupported => LockError::Unsupported,
         }
     }
@@ -131,6 +134,7 @@ impl<G> LockError<G> {
             Self::WouldBlock => "the lock is held",
             Self::TimedOut => "the lock was held until the time was up",
             Self::Deadlock => "this thread holds the lock already",
+            Self::TooMany => "this thread holds too many locks",
             Self::Unsupported => "the C library registers no robust list for this thread",
         }
     }
@@ -146,6 +150,7 @@ impl<G> From<LockError<G>> for Error {
             LockError::WouldBlock => ErrorKind::WouldBlock,
             LockError::TimedOut => ErrorKind::TimedOut,
             LockError::Deadlock => ErrorKind::Deadlock,
+            LockError::TooMany => ErrorKind::Exhausted,
             LockError::Unsupported => ErrorKind::Unsupported,
         };
         Self::new(kind, error.text())
@@ -179,6 +184,7 @@ impl<G> fmt::Debug for LockError<G> {
             Self::WouldBlock => "WouldBlock",
             Self::TimedOut => "TimedOut",
             Self::Deadlock => "Deadlock",
+            Self::TooMany => "TooMany",
             Self::Unsupported => "Unsupported",
         })
     }

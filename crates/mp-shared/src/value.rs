@@ -162,6 +162,7 @@ impl<T: Pod> Value<T> {
     /// # Ok::<(), mp_shared::Error>(())
     /// ```
     #[doc(alias = "get_lock")]
+    #[inline]
     pub fn lock(&self) -> LockResult<ValueGuard<'_, T>> {
         wrap(self.inner.lock(Deadline::NEVER))
     }
@@ -172,6 +173,7 @@ impl<T: Pod> Value<T> {
     ///
     /// [`LockError::WouldBlock`] if somebody holds it, this thread or another; [`LockError::Poisoned`] as with
     /// [`lock`](Self::lock).
+    #[inline]
     pub fn try_lock(&self) -> LockResult<ValueGuard<'_, T>> {
         wrap(self.inner.try_lock())
     }
@@ -235,6 +237,7 @@ impl<T: Pod> Value<T> {
     /// assert_eq!(counter.update(|n| n + 1)?, 401);
     /// # Ok::<(), mp_shared::Error>(())
     /// ```
+    #[inline]
     pub fn update(&self, change: impl FnOnce(T) -> T) -> Result<T, Error> {
         let mut held = self.inner.visit()?;
         let value = change(read(&held));
@@ -271,6 +274,7 @@ fn read<T: Pod>(held: &Held<'_>) -> T {
     held.object().load(0).unwrap_or_else(T::zeroed)
 }
 
+#[inline]
 fn wrap<'a, T: Pod>(held: LockResult<Held<'a>>) -> LockResult<ValueGuard<'a, T>> {
     held.map(ValueGuard::new).map_err(|error| error.map(ValueGuard::new))
 }

@@ -68,10 +68,17 @@ impl Cell {
     /// Releases the lock and wakes one sleeper, in one step.
     #[inline]
     pub(crate) fn unlock(&self) -> Result<(), NotHeld> {
+        self.unlock_after(|| ())
+    }
+
+    /// As [`unlock`](Self::unlock), and does one more step before, if the calling thread holds the lock.
+    #[inline]
+    pub(crate) fn unlock_after(&self, step: impl FnOnce()) -> Result<(), NotHeld> {
         let Ok(thread) = Thread::current() else { return Err(NotHeld) };
         if self.lock.owner_id() != thread.id() {
             return Err(NotHeld);
         }
+        step();
         thread.set_pending(&self.lock.word);
         self.unlink();
         self.lock.release(thread.id());
@@ -219,6 +226,12 @@ impl LinkedLock {
     #[inline]
     pub fn unlock(&self) -> Result<(), NotHeld> {
         self.0.unlock()
+    }
+
+    /// See [`Cell::unlock_after`].
+    #[inline]
+    pub(crate) fn unlock_after(&self, step: impl FnOnce()) -> Result<(), NotHeld> {
+        self.0.unlock_after(step)
     }
 
     /// See [`Cell::briefly`].
