@@ -4,7 +4,7 @@ use super::{exists, file, fs, name};
 use crate::segment::{Maker, NAMED_KIND, Segment};
 use crate::testing::fork;
 use crate::{
-    Array, BoundedSemaphore, Error, ErrorKind, Event, Lock, LockError, RawArray, RawValue,
+    Array, BoundedSemaphore, Error, ErrorKind, Event, Lock, LockError, RLock, RawArray, RawValue,
     Semaphore, ShareableList, SharedMemory, Value,
 };
 
@@ -272,6 +272,20 @@ fn more_than_there_is_leaves_nothing() {
         assert_eq!(error.kind(), ErrorKind::Exhausted, "{error:?}");
         assert!(!exists(&name));
     }
+}
+
+#[test]
+fn a_lock_is_taken_again_by_its_name() {
+    let name = name("rlock");
+    let lock = RLock::create_named(&name).unwrap();
+    let other = RLock::open(&name).unwrap();
+    let first = lock.lock().unwrap();
+    let second = other.lock().unwrap();
+    drop(first);
+    assert!(lock.is_locked());
+    drop(second);
+    assert!(!other.is_locked());
+    assert_eq!(Lock::open(&name).unwrap_err().kind(), ErrorKind::Incompatible);
 }
 
 #[test]
