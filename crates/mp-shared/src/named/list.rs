@@ -344,7 +344,8 @@ impl ShareableList {
 
     /// Opens the memory that the list lies in: its name, its size, its bytes.
     ///
-    /// What is written there by other means than the list's methods may make it [`ErrorKind::Corrupt`].
+    /// It is there to be looked at. Whoever writes there by other means than the list's methods may make it
+    /// [`ErrorKind::Corrupt`], or break its lock, which lies there, too.
     ///
     /// # Errors
     ///

@@ -40,7 +40,8 @@ macro_rules! named_object {
         impl<$($generics)*> $type {
             /// Opens the one that has this name, which any program of the same user may have made.
             ///
-            /// Names are those of `/dev/shm`; see [`SharedMemory`](crate::SharedMemory). This handle does not own the name.
+            /// Names are those of `/dev/shm`; see [`SharedMemory`](crate::SharedMemory). This handle does not own the name. Types of
+            /// elements are told apart by size, alignment and full name: a struct comes from a crate that both programs use.
             ///
             /// # If a process dies
             ///
