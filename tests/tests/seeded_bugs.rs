@@ -111,6 +111,18 @@ fn permit_unwatched() {
 
 #[test]
 #[ignore = "builds the helper program anew"]
+fn trip_split() {
+    finds("trip_split", &[&["step", "barrier_wait_last"], &["step", "barrier_abort"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn barrier_unwatched() {
+    finds("barrier_unwatched", &[&["step", "barrier_wait_between"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
 fn list_flip_first() {
     finds("list_flip_first", &[&["step", "list_set_alone"]]);
 }

@@ -348,7 +348,7 @@ fn wrap<'a, T: Pod>(held: LockResult<Held<'a>>) -> LockResult<ArrayGuard<'a, T>>
 /// An [`Array`] that this thread holds until the guard is dropped.
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct ArrayGuard<'a, T: Pod> {
-    held: Held<'a>,
+    pub(crate) held: Held<'a>,
     elements: PhantomData<&'a mut [T]>,
 }
 

@@ -8,6 +8,8 @@ compile_error!(
 
 mod access;
 mod array;
+mod barrier;
+mod condition;
 mod error;
 mod event;
 pub mod fork;
@@ -17,6 +19,7 @@ mod lock;
 #[cfg(feature = "named")]
 mod named;
 mod object;
+mod once;
 mod poison;
 mod raw;
 pub mod ring;
@@ -36,11 +39,14 @@ pub mod word;
 pub use bytemuck;
 
 pub use array::{Array, ArrayGuard};
+pub use barrier::{Barrier, BarrierError, Party};
+pub use condition::{Condition, Guard, WaitTimeoutResult};
 pub use error::{Error, ErrorKind};
 pub use event::Event;
 pub use lock::{Lock, LockGuard};
 #[cfg(feature = "named")]
 pub use named::{ListItem, Orphan, ShareableList, SharedMemory, SharedMemoryManager};
+pub use once::{Once, OnceState};
 pub use poison::{LockError, LockResult, PoisonError};
 pub use raw::{RawArray, RawValue};
 pub use rlock::{RLock, RLockGuard};

@@ -252,7 +252,7 @@ impl Guarded {
 }
 
 #[cold]
-fn plain<G>(error: robust::LockError) -> LockError<G> {
+pub(crate) fn plain<G>(error: robust::LockError) -> LockError<G> {
     match error {
         robust::LockError::TimedOut => LockError::TimedOut,
         robust::LockError::Deadlock => LockError::Deadlock,
@@ -281,7 +281,7 @@ pub(crate) struct Suspended {
 }
 
 /// The lock, held by this thread until this is dropped.
-pub(crate) struct Held<'a> {
+pub struct Held<'a> {
     owner: &'a Guarded,
     session: u32,
     /// What the lock protects may be half changed if this thread dies now.
@@ -351,8 +351,8 @@ impl<'a> Held<'a> {
         &self,
         suspended: &Suspended,
         deadline: Deadline,
-    ) -> Result<bool, LockError<()>> {
-        let acquired = self.owner.lock.lock(deadline).map_err(plain)?;
+    ) -> Result<bool, robust::LockError> {
+        let acquired = self.owner.lock.lock(deadline)?;
         self.owner.take_over(acquired);
         let words = &self.object().head().words;
         words[SESSION].store(suspended.session, Relaxed);
@@ -376,6 +376,14 @@ impl<'a> Held<'a> {
         compiler_fence(SeqCst);
         self.object().head().exposed.store(0, Relaxed);
         self.exposed = false;
+    }
+}
+
+impl fmt::Debug for Held<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Held");
+        self.debug(&mut debug);
+        debug.finish()
     }
 }
 
@@ -606,7 +614,7 @@ fn wrap<'a>(held: LockResult<Held<'a>>) -> LockResult<LockGuard<'a>> {
 /// std::thread::scope(|scope| { scope.spawn(move || drop(guard)); });
 /// ```
 #[must_use = "the lock is released when the guard is dropped"]
-pub struct LockGuard<'a>(Held<'a>);
+pub struct LockGuard<'a>(pub(crate) Held<'a>);
 
 #[cfg(feature = "named")]
 named_object!(

@@ -86,6 +86,8 @@ pub enum LockError<G> {
     TimedOut,
     /// This thread holds it, so that waiting for it would not end.
     Deadlock,
+    /// The guard is a copy in a forked process, which holds nothing.
+    NotHeld,
     /// This thread holds more locks than the kernel would look after if it died, or one lock too often.
     TooMany,
     /// The C library has registered no robust list for this thread, so that its death would go unnoticed.
@@ -123,6 +125,7 @@ impl<G> LockError<G> {
             Self::WouldBlock => LockError::WouldBlock,
             Self::TimedOut => LockError::TimedOut,
             Self::Deadlock => LockError::Deadlock,
+            Self::NotHeld => LockError::NotHeld,
             Self::TooMany => LockError::TooMany,
             Self::Unsupported => LockError::Unsupported,
         }
@@ -134,6 +137,7 @@ impl<G> LockError<G> {
             Self::WouldBlock => "the lock is held",
             Self::TimedOut => "the lock was held until the time was up",
             Self::Deadlock => "this thread holds the lock already",
+            Self::NotHeld => "the lock is not held: the guard is a copy in a forked process",
             Self::TooMany => "this thread holds too many locks",
             Self::Unsupported => "the C library registers no robust list for this thread",
         }
@@ -150,6 +154,7 @@ impl<G> From<LockError<G>> for Error {
             LockError::WouldBlock => ErrorKind::WouldBlock,
             LockError::TimedOut => ErrorKind::TimedOut,
             LockError::Deadlock => ErrorKind::Deadlock,
+            LockError::NotHeld => ErrorKind::InvalidInput,
             LockError::TooMany => ErrorKind::Exhausted,
             LockError::Unsupported => ErrorKind::Unsupported,
         };
@@ -184,6 +189,7 @@ impl<G> fmt::Debug for LockError<G> {
             Self::WouldBlock => "WouldBlock",
             Self::TimedOut => "TimedOut",
             Self::Deadlock => "Deadlock",
+            Self::NotHeld => "NotHeld",
             Self::TooMany => "TooMany",
             Self::Unsupported => "Unsupported",
         })

@@ -282,7 +282,7 @@ fn wrap<'a, T: Pod>(held: LockResult<Held<'a>>) -> LockResult<ValueGuard<'a, T>>
 /// A [`Value`] that this thread holds until the guard is dropped.
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct ValueGuard<'a, T: Pod> {
-    held: Held<'a>,
+    pub(crate) held: Held<'a>,
     value: PhantomData<&'a mut T>,
 }
 

@@ -150,6 +150,18 @@ impl Cell {
         }
         None
     }
+
+    /// Marks the lock as waited for, held or free.
+    ///
+    /// Whoever takes it keeps the mark, so that who sleeps on it now is told of the death of those who take it later, too.
+    pub(crate) fn watch_always(&self) -> Watch<'_> {
+        let word = &self.lock.word;
+        let mut value = word.load(Ordering::Relaxed);
+        if value & WAITERS == 0 {
+            value = word.fetch_or(WAITERS, Ordering::Relaxed) | WAITERS;
+        }
+        Watch::new(word, value)
+    }
 }
 
 /// A robust lock in shared memory that may be held long, together with others, and released in any order.

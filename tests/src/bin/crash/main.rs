@@ -4,6 +4,7 @@
 //! kills many processes at random; `crash list` lists the scenarios. Exits with 1 if a survivor was not well.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper program fails loudly")]
 
+mod barriers;
 mod channel;
 mod events;
 mod lock;
@@ -69,6 +70,19 @@ const SCENARIOS: &[(&str, Trial)] = &[
     ("semaphore_release_to_sleepers", semaphores::release_to_sleepers),
     ("semaphore_release_after_a_death", semaphores::release_after_a_death),
     ("semaphore_forget_beside_sleepers", semaphores::forget_beside_sleepers),
+    ("barrier_wait_first", barriers::wait_first),
+    ("barrier_wait_between", barriers::wait_between),
+    ("barrier_wait_last", barriers::wait_last),
+    ("barrier_party_between", barriers::party_between),
+    ("barrier_action", barriers::action),
+    ("barrier_party_action", barriers::party_action),
+    ("barrier_party_twice", barriers::party_twice),
+    ("barrier_register", barriers::register),
+    ("barrier_leave", barriers::leave),
+    ("barrier_abort", barriers::abort),
+    ("barrier_reset", barriers::reset),
+    ("barrier_heir", barriers::heir),
+    ("barrier_mend", barriers::mend),
     ("list_set_alone", named::list_set_alone),
     ("list_set_contended", named::list_set_contended),
     ("named_create", named::create),
