@@ -4,8 +4,8 @@ use super::{exists, file, fs, name};
 use crate::segment::{Maker, NAMED_KIND, Segment};
 use crate::testing::fork;
 use crate::{
-    Array, BoundedSemaphore, Error, ErrorKind, Event, Lock, LockError, RLock, RawArray, RawValue,
-    Semaphore, ShareableList, SharedMemory, Value,
+    Array, Barrier, BoundedSemaphore, Condition, Error, ErrorKind, Event, Lock, LockError, Once,
+    RLock, RawArray, RawValue, Semaphore, ShareableList, SharedMemory, Value,
 };
 
 #[test]
@@ -286,6 +286,33 @@ fn a_lock_is_taken_again_by_its_name() {
     drop(second);
     assert!(!other.is_locked());
     assert_eq!(Lock::open(&name).unwrap_err().kind(), ErrorKind::Incompatible);
+}
+
+#[test]
+fn parties_meet_by_a_name() {
+    // A name holds the process id, so they are made before the fork.
+    let names = ["barrier", "once", "lock", "condition"].map(|kind| name(&format!("meet-{kind}")));
+    let barrier = Barrier::create_named(&names[0], 2).unwrap();
+    let once = Once::create_named(&names[1]).unwrap();
+    let lock = Lock::create_named(&names[2]).unwrap();
+    let condition = Condition::create_named(&names[3]).unwrap();
+    let child = fork(|| {
+        Once::open(&names[1]).unwrap().call_once(|_| ()).unwrap();
+        let met = Barrier::open(&names[0]).unwrap().wait().is_ok();
+        // The other waits for the condition, or does not have the lock yet.
+        let lock = Lock::open(&names[2]).unwrap();
+        let condition = Condition::open(&names[3]).unwrap();
+        let guard = lock.lock().unwrap();
+        condition.notify_all();
+        drop(guard);
+        met
+    });
+    let guard = lock.lock().unwrap();
+    barrier.wait().unwrap();
+    drop(condition.wait(guard).unwrap());
+    assert!(once.is_completed());
+    child.succeed();
+    assert!(Barrier::open(&names[1]).is_err());
 }
 
 #[test]
