@@ -144,3 +144,15 @@ fn length_first() {
 fn discard_first() {
     finds("discard_first", &[&["step", "vec_truncate"]]);
 }
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn list_flip_first() {
+    finds("list_flip_first", &[&["step", "list_set_alone"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn list_in_place() {
+    finds("list_in_place", &[&["step", "list_set_alone"]]);
+}

@@ -15,6 +15,7 @@ mod error;
 mod event;
 pub mod fork;
 mod heap;
+mod home;
 mod lock;
 #[cfg(feature = "named")]
 mod named;
@@ -50,7 +51,7 @@ pub use error::{Error, ErrorKind};
 pub use event::Event;
 pub use lock::{Lock, LockGuard};
 #[cfg(feature = "named")]
-pub use named::SharedMemory;
+pub use named::{ListItem, Orphan, ShareableList, SharedMemory, SharedMemoryManager};
 pub use once::{Once, OnceState};
 pub use poison::{LockError, LockResult, PoisonError};
 pub use raw::{RawArray, RawValue};

@@ -23,6 +23,9 @@ use mp_wire::Deadline;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::Error;
+use crate::home::Home;
+#[cfg(feature = "named")]
+use crate::named::{self, named_object};
 use crate::object::{Object, Received, Shape, Tag};
 use crate::poison::{LockError, LockResult, PoisonError};
 use crate::robust::{self, Acquired, LinkedLock};
@@ -41,7 +44,11 @@ pub(crate) struct Guarded {
 
 impl Guarded {
     pub(crate) fn create(shape: Shape, len: usize) -> Result<Self, Error> {
-        Self::of(Object::create(shape, len)?)
+        Self::create_at(Home::Anywhere, shape, len)
+    }
+
+    pub(crate) fn create_at(home: Home<'_>, shape: Shape, len: usize) -> Result<Self, Error> {
+        Self::of(Object::create_at(home, shape, len)?)
     }
 
     pub(crate) fn of(object: Object) -> Result<Self, Error> {
@@ -499,7 +506,38 @@ impl Lock {
     ///
     /// [`ErrorKind::Exhausted`](crate::ErrorKind::Exhausted) if no memory or no descriptor is left.
     pub fn new() -> Result<Self, Error> {
-        Guarded::create(SHAPE, 0).map(Self)
+        Self::make(Home::Anywhere)
+    }
+
+    /// Makes a lock under a name, by which any program of the same user can [`open`](Self::open) it.
+    ///
+    /// Nobody holds it. The name goes when the last clone of this handle is dropped in this process.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::AlreadyExists`](crate::ErrorKind::AlreadyExists) if the name is taken, or as with
+    /// [`SharedMemory::create`](crate::SharedMemory::create).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_shared::Lock;
+    ///
+    /// let name = format!("doc-Lock-{}", std::process::id());
+    /// let lock = Lock::create_named(&name)?;
+    /// let same = Lock::open(&name)?; // In any program.
+    /// let guard = lock.lock()?;
+    /// assert!(same.is_locked());
+    /// # drop(guard);
+    /// # Ok::<(), mp_shared::Error>(())
+    /// ```
+    #[cfg(feature = "named")]
+    pub fn create_named(name: &str) -> Result<Self, Error> {
+        named::create(name, Self::make)
+    }
+
+    fn make(home: Home<'_>) -> Result<Self, Error> {
+        Guarded::create_at(home, SHAPE, 0).map(Self)
     }
 
     /// Takes the lock.
@@ -606,6 +644,16 @@ fn wrap<'a>(held: LockResult<Held<'a>>) -> LockResult<LockGuard<'a>> {
 /// ```
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct LockGuard<'a>(pub(crate) Held<'a>);
+
+#[cfg(feature = "named")]
+named_object!(
+    [] Lock,
+    SHAPE,
+    |object| Guarded::of(object).map(Self),
+    |this| this.0.object(),
+    "Lock",
+    "Lock::create_named(&name)",
+);
 
 impl fmt::Debug for Lock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

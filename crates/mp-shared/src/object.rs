@@ -15,7 +15,12 @@ use bytemuck::Pod;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::heap::{LINE, Place, SEGMENT_KIND, SharedPlace};
+use crate::home::{Home, SharedClaim};
+#[cfg(feature = "named")]
+use crate::named::Claim;
 use crate::robust::{LinkedLock, linked::Cell};
+#[cfg(feature = "named")]
+use crate::segment::NAMED_KIND;
 use crate::segment::{HEADER_LEN, Segment, Shared, View};
 use crate::{Error, ErrorKind, access, sys};
 
@@ -37,6 +42,8 @@ pub(crate) enum Tag {
     Once = u32::from_le_bytes(*b"once"),
     Atomic = u32::from_le_bytes(*b"atom"),
     Vec = u32::from_le_bytes(*b"vect"),
+    #[cfg(feature = "named")]
+    List = u32::from_le_bytes(*b"list"),
 }
 
 /// The beginning of an object.
@@ -84,6 +91,12 @@ impl Shape {
     /// The shape of an object with any number of elements that are not plain data.
     pub(crate) const fn row<T: Shared>(tag: Tag) -> Self {
         Self { tag, size: size_of::<T>(), align: align_of::<T>(), type_hash: 0, len: None }
+    }
+
+    /// The shape of an object with any number of bytes, which begin at a multiple of eight.
+    #[cfg(feature = "named")]
+    pub(crate) const fn bytes_of(tag: Tag) -> Self {
+        Self { tag, size: 1, align: 8, type_hash: 0, len: None }
     }
 
     /// The shape of an object with one element of type `T`.
@@ -137,6 +150,8 @@ pub(crate) struct Object {
     data_offset: usize,
     len: usize,
     place: SharedPlace,
+    /// Dropping the last one may remove the name.
+    claim: SharedClaim,
 }
 
 // SAFETY: `data` points into the segment that `head` keeps, and is used for accesses that may happen in any thread.
@@ -165,17 +180,27 @@ impl Drop for Object {
 impl Object {
     /// Creates one with `len` elements, all zero.
     pub(crate) fn create(shape: Shape, len: usize) -> Result<Self, Error> {
+        Self::create_at(Home::Anywhere, shape, len)
+    }
+
+    /// Creates one with `len` elements, all zero, where it is wanted.
+    pub(crate) fn create_at(home: Home<'_>, shape: Shape, len: usize) -> Result<Self, Error> {
         let data = shape.data_offset(0);
         let Some(bytes) = shape.bytes(len).and_then(|bytes| bytes.checked_add(data)) else {
             let size = shape.size;
             let what = format!("{len} elements of {size} bytes are more than a process can have");
             return Err(Error::new(ErrorKind::Exhausted, what));
         };
+        if let Home::Named(plan) = home {
+            let (segment, claim) = plan.place(bytes)?;
+            let mut object = Self::create_in(&segment, 0, shape, len)?;
+            object.claim = Some(claim);
+            return Ok(object);
+        }
         // The data of what is aligned to more than a line is where it shall be if the object begins its segment.
         let place = if shape.align <= LINE { Place::new(bytes)? } else { Place::alone(bytes)? };
-        let mut object = Self::at(place.segment(), place.offset(), shape, len)?;
+        let mut object = Self::create_in(place.segment(), place.offset(), shape, len)?;
         object.place = Some(Arc::new(place));
-        object.introduce(shape);
         Ok(object)
     }
 
@@ -187,19 +212,48 @@ impl Object {
             Error::new(ErrorKind::Exhausted, "so many elements are more than a process can have")
         })?;
         let segment = Segment::create_sparse(SEGMENT_KIND, bytes, data)?;
-        let object = Self::at(&segment, 0, shape, len)?;
-        object.introduce(shape);
+        Self::create_in(&segment, 0, shape, len)
+    }
+
+    /// Makes one at this place, and writes its head.
+    fn create_in(
+        segment: &Segment,
+        offset: usize,
+        shape: Shape,
+        len: usize,
+    ) -> Result<Self, Error> {
+        let object = Self::at(segment, offset, shape, len)?;
+        let head = &*object.head;
+        head.align.store(shape.align as u32, Relaxed);
+        head.size.store(shape.size as u64, Relaxed);
+        head.len.store(len as u64, Relaxed);
+        head.type_hash.store(shape.type_hash, Relaxed);
+        head.tag.store(shape.tag as u32, Relaxed);
         Ok(object)
     }
 
-    /// Writes the head.
-    fn introduce(&self, shape: Shape) {
-        let head = &*self.head;
-        head.align.store(shape.align as u32, Relaxed);
-        head.size.store(shape.size as u64, Relaxed);
-        head.len.store(self.len as u64, Relaxed);
-        head.type_hash.store(shape.type_hash, Relaxed);
-        head.tag.store(shape.tag as u32, Relaxed);
+    /// Finds the one in a segment that has a name.
+    #[cfg(feature = "named")]
+    pub(crate) fn open_in(
+        segment: &Segment,
+        shape: Shape,
+        claim: Arc<Claim>,
+    ) -> Result<Self, Error> {
+        let mut object = Self::attach(segment, 0, shape)?;
+        object.claim = Some(claim);
+        Ok(object)
+    }
+
+    /// What it has to do with its name, if it has one and did not come in a message.
+    #[cfg(feature = "named")]
+    pub(crate) fn claim(&self) -> Option<&Claim> {
+        self.claim.as_deref()
+    }
+
+    /// As [`claim`](Self::claim), to keep it.
+    #[cfg(feature = "named")]
+    pub(crate) fn shared_claim(&self) -> SharedClaim {
+        self.claim.clone()
     }
 
     /// Establishes the invariant.
@@ -209,13 +263,17 @@ impl Object {
             shape.bytes(len).ok_or_else(|| Error::corrupt("an object has too many elements"))?;
         let data_offset = shape.data_offset(offset);
         let data = segment.place(data_offset, bytes)?;
-        Ok(Self { head, data, offset, data_offset, len, place: None })
+        Ok(Self { head, data, offset, data_offset, len, place: None, claim: None })
     }
 
     /// Finds the one at `offset`, if it is one of this shape.
     fn attach(segment: &Segment, offset: usize, shape: Shape) -> Result<Self, Error> {
         let incompatible = |what| Err(Error::new(ErrorKind::Incompatible, what));
-        if segment.kind() != SEGMENT_KIND {
+        #[cfg(feature = "named")]
+        let named = segment.kind() == NAMED_KIND;
+        #[cfg(not(feature = "named"))]
+        let named = false;
+        if segment.kind() != SEGMENT_KIND && !named {
             return incompatible("the memory that was received has no objects in it");
         }
         let head = segment.view::<Head>(offset)?;

@@ -3,6 +3,7 @@
 use serde::{Deserializer, Serializer};
 
 use crate::Error;
+use crate::home::Home;
 use crate::object::{Object, Shape, Tag};
 pub(crate) use crate::robust::linked::Cell as Slot;
 use crate::robust::linked::keep;
@@ -14,7 +15,23 @@ pub(crate) struct Slots(Object);
 impl Slots {
     /// Creates a row of free slots.
     pub(crate) fn create(tag: Tag, count: usize) -> Result<Self, Error> {
-        Object::create(Shape::row::<Slot>(tag), count).map(Self)
+        Self::create_at(Home::Anywhere, tag, count)
+    }
+
+    /// Creates a row of free slots where it is wanted.
+    pub(crate) fn create_at(home: Home<'_>, tag: Tag, count: usize) -> Result<Self, Error> {
+        Object::create_at(home, Shape::row::<Slot>(tag), count).map(Self)
+    }
+
+    /// The row that an object of this shape is.
+    #[cfg(feature = "named")]
+    pub(crate) fn of(object: Object) -> Self {
+        Self(object)
+    }
+
+    #[cfg(feature = "named")]
+    pub(crate) const fn shape(tag: Tag) -> Shape {
+        Shape::row::<Slot>(tag)
     }
 
     pub(crate) fn object(&self) -> &Object {

@@ -10,6 +10,7 @@ mod conditions;
 mod events;
 mod lock;
 mod locks;
+mod named;
 #[cfg(feature = "whole")]
 mod queues;
 mod rings;
@@ -104,6 +105,10 @@ const SCENARIOS: &[(&str, Trial)] = &[
     ("barrier_reset", barriers::reset),
     ("barrier_heir", barriers::heir),
     ("barrier_mend", barriers::mend),
+    ("list_set_alone", named::list_set_alone),
+    ("list_set_contended", named::list_set_contended),
+    ("named_create", named::create),
+    ("named_scope_shutdown", named::scope_shutdown),
 ];
 
 #[cfg(feature = "whole")]
