@@ -14,6 +14,7 @@ mod named;
 #[cfg(feature = "whole")]
 mod queues;
 mod rings;
+mod rwlocks;
 mod semaphores;
 mod soak;
 mod toy;
@@ -55,6 +56,11 @@ const SCENARIOS: &[(&str, Trial)] = &[
     ("condition_wait", conditions::wait),
     ("condition_timeout", conditions::timeout),
     ("once", conditions::once),
+    ("rwlock_read_behind_a_writer", rwlocks::read_behind_a_writer),
+    ("rwlock_read_end", rwlocks::read_end),
+    ("rwlock_write_with_sleepers", rwlocks::write_with_sleepers),
+    ("rwlock_write_behind_a_reader", rwlocks::write_behind_a_reader),
+    ("rwlock_write_timeout", rwlocks::write_timeout),
     ("ring_put_alone", channel::put_alone::<TestRing>),
     ("ring_put_to_sleepers", channel::put_to_sleepers::<TestRing>),
     ("ring_put_that_grows", channel::put_that_grows::<TestRing>),
