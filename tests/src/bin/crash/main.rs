@@ -7,6 +7,7 @@
 mod barriers;
 mod channel;
 mod conditions;
+mod crew;
 mod events;
 mod lock;
 mod locks;
@@ -17,6 +18,7 @@ mod rings;
 mod rwlocks;
 mod semaphores;
 mod soak;
+mod soak_shared;
 mod toy;
 mod values;
 
@@ -154,6 +156,7 @@ fn main() -> ExitCode {
             let time = Duration::from_secs(seconds.parse().expect("the time is a number"));
             let seed = seed.parse().expect("the seed is a number");
             match channel {
+                "shared" => soak_shared::soak(time, seed),
                 "ring" => soak::soak::<TestRing, Linked>(None, time, seed),
                 "bounded_ring" => soak::soak::<TestRing, Raw>(Some(8), time, seed),
                 #[cfg(feature = "whole")]
