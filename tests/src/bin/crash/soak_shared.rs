@@ -192,10 +192,14 @@ fn meet(all: &All, what: u64) -> Result<bool, Error> {
             let ready = |items: &mut ValueGuard<'_, u64>| **items > 0;
             let (guard, _) = any(all.items.lock());
             all.items.clear_poison();
-            let (mut guard, met) = any(all.condition.wait_for_timeout(guard, ready, SHORT)).0;
-            all.items.clear_poison();
-            if met {
-                *guard = guard.saturating_sub(1);
+            let result = all.condition.wait_for_timeout(guard, ready, SHORT);
+            // Somebody may have had the lock until the time was up.
+            if !matches!(result, Err(LockError::TimedOut)) {
+                let (mut guard, met) = any(result).0;
+                all.items.clear_poison();
+                if met {
+                    *guard = guard.saturating_sub(1);
+                }
             }
         }
         3 => {
