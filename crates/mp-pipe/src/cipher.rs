@@ -140,7 +140,8 @@ mod without {
     }
 }
 
-#[cfg(all(test, feature = "noise"))]
+#[cfg(test)]
+#[cfg(feature = "noise")]
 mod tests {
     use std::sync::Arc;
 

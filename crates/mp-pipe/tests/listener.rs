@@ -262,9 +262,8 @@ fn nobody_listens() {
         let error = Client::connect::<u8, u8>(&address).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NobodyListens, "{address}");
     }
-    for (host, kind) in [("no such host", ErrorKind::InvalidAddress)] {
-        assert_eq!(Client::connect::<u8, u8>((host, 1)).unwrap_err().kind(), kind);
-    }
+    let error = Client::connect::<u8, u8>(("no such host", 1)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidAddress);
 }
 
 #[test]
@@ -335,7 +334,7 @@ fn a_silent_client_is_given_up() {
         let error = listener.accept().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Handshake);
         assert!(start.elapsed() >= SHORT);
-        silent.is_closed();
+        silent.ends_closed();
     }
 }
 
@@ -885,7 +884,7 @@ impl Stranger {
     }
 
     /// Reads until the end.
-    fn is_closed(self) {
+    fn ends_closed(self) {
         let mut rest = Vec::new();
         let _ = match self {
             Self::Unix(socket) => {

@@ -138,7 +138,7 @@ fn a_record_that_is_changed_is_refused() {
     // LC-16
     for secret in secrets() {
         let records = honest(&secret);
-        for number in 0..records.len() {
+        for (number, honest) in records.iter().enumerate() {
             // Whoever gets it, or whoever sees the next proof, refuses.
             let refused = |change: &dyn Fn(&mut Vec<u8>)| {
                 let run = run(&secret, &secret, |at, record| {
@@ -149,7 +149,7 @@ fn a_record_that_is_changed_is_refused() {
                 let results = [run.client, run.listener];
                 assert!(results.iter().any(|result| matches!(result, Some(Err(_)))), "{run:?}");
             };
-            for byte in 0..records[number].len() {
+            for byte in 0..honest.len() {
                 refused(&|record| record[byte] ^= 1);
                 refused(&|record| record[byte] ^= 0x80);
             }
