@@ -12,6 +12,7 @@ use crate::current::Current;
 use crate::image::Image;
 use crate::outcome::{self, Failure, Outcome, Panic};
 use crate::process::Entry;
+use crate::settings::Settings;
 use crate::sys::{self, On};
 use crate::wire::{self, First, Hello, Job, Request};
 use crate::{exit, zygote};
@@ -92,7 +93,7 @@ fn greet(life: &Fd) {
 }
 
 #[expect(unsafe_code, reason = "changes the environment where there is one thread")]
-fn set_environment(block: &[u8]) {
+pub(crate) fn set_environment(block: &[u8]) {
     for (name, _) in std::env::vars_os() {
         // SAFETY: a process that has just been forked by one of one thread.
         unsafe { std::env::remove_var(name) };
@@ -114,11 +115,24 @@ pub(crate) fn live_with_parent(life: &Fd) {
     }
 }
 
+/// Takes on what the parent said, and tells it.
+pub(crate) fn settle(settings: &Settings, life: &Fd) {
+    if settings.is_empty() {
+        return;
+    }
+    let settled = settings.apply();
+    let _ = wire::send(life, &settled);
+    if settled.is_some() {
+        sys::exit_now(125);
+    }
+}
+
 /// Runs a function that was sent, tells what became of it, and ends the process.
 fn run(life: Fd, job: Job) -> ! {
     let outcome = if job.program == Image::get().program() {
         let args = socket::recv(&life, Limits::default(), Deadline::NEVER);
         live_with_parent(&life);
+        settle(&job.settings, &life);
         sys::set_short_name(&job.identity.name);
         let life = life.clone();
         Current::set(job.identity, life);

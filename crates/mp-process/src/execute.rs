@@ -38,8 +38,8 @@ pub(crate) fn check() -> Result<(), Error> {
 }
 
 /// Executes this program with one end of a socket pair, and nothing else but the standard streams.
-pub(crate) fn execute(socket: &Fd) -> Result<Executed, Error> {
-    let environment: Vec<CString> = environment()
+pub(crate) fn execute(socket: &Fd, environment: &[u8]) -> Result<Executed, Error> {
+    let environment: Vec<CString> = environment
         .split_inclusive(|&byte| byte == 0)
         .filter_map(|variable| CString::from_vec_with_nul(variable.to_vec()).ok())
         .collect();

@@ -8,6 +8,8 @@ use mp_wire::{Deadline, Fd, Limits, socket};
 
 use crate::current::{Current, Identity};
 use crate::outcome::{self, Outcome, Panic};
+use crate::settings;
+use crate::start::Plan;
 use crate::sys::{self, Forked};
 use crate::{Error, ErrorKind, boot, exit};
 
@@ -42,12 +44,14 @@ pub(crate) fn check_threads() -> Result<(), Error> {
 
 /// Copies this process; the copy runs the function and never returns from here.
 pub(crate) fn fork(
-    identity: Identity,
+    plan: &Plan,
+    environment: Option<Vec<u8>>,
     function: Box<dyn FnOnce() -> Outcome + '_>,
 ) -> Result<Copied, Error> {
     // Two at once would copy each other's sockets.
     static FORKING: Mutex<()> = Mutex::new(());
     let forking = FORKING.lock().unwrap_or_else(PoisonError::into_inner);
+    let identity = plan.identity();
     let failed = |error| Error::from_io("no process can be forked", error);
     let (ours, theirs) = socket::pair().map_err(failed)?;
     let (ours, theirs) = (Fd::from(ours), Fd::from(theirs));
@@ -61,7 +65,7 @@ pub(crate) fn fork(
         Forked::Child => {
             drop((out, err, forking));
             drop(ours);
-            run(identity, theirs, function)
+            run(identity, theirs, plan, environment, function)
         }
         Forked::Parent(pid) => {
             drop((out, err, theirs));
@@ -76,12 +80,24 @@ pub(crate) fn fork(
     }
 }
 
-fn run(identity: Identity, life: Fd, function: Box<dyn FnOnce() -> Outcome + '_>) -> ! {
+fn run(
+    identity: Identity,
+    life: Fd,
+    plan: &Plan,
+    environment: Option<Vec<u8>>,
+    function: Box<dyn FnOnce() -> Outcome + '_>,
+) -> ! {
     if socket::recv(&life, Limits::default(), Deadline::NEVER).is_err() {
         sys::exit_now(125);
     }
     boot::live_with_parent(&life);
+    // The frames that own them are the parent's, and never return here.
+    plan.pipes.close_raw();
     sys::no_core_dumps();
+    if let Some(block) = environment {
+        settings::take_environment(&block);
+    }
+    boot::settle(&plan.settings, &life);
     sys::set_short_name(&identity.name);
     Current::set(identity, life.clone());
     Panic::watch();

@@ -7,6 +7,7 @@ compile_error!(
 );
 
 mod boot;
+mod builder;
 mod child;
 pub mod code;
 mod current;
@@ -21,10 +22,13 @@ mod outcome;
 mod process;
 mod record;
 mod registry;
+mod resource;
+mod settings;
 mod start;
 mod status;
 mod sys;
 mod target;
+mod tree;
 mod wire;
 mod zygote;
 
@@ -35,5 +39,7 @@ pub use join::{JoinError, JoinErrorKind};
 pub use method::StartMethod;
 pub use outcome::Panic;
 pub use process::Process;
+pub use resource::Resource;
+pub use settings::Stdio;
 pub use status::ExitStatus;
 pub use target::Target;

@@ -42,7 +42,7 @@ pub(crate) type Entry = fn(Message) -> Outcome;
 #[must_use = "a process does nothing until it is started"]
 pub struct Process<R> {
     work: Work<R>,
-    plan: Plan,
+    pub(crate) plan: Plan,
 }
 
 /// What there is to run.
@@ -156,7 +156,7 @@ impl<R> Process<R> {
 
     fn with(work: Work<R>, method: StartMethod) -> Self {
         let number = registry::next_name();
-        let plan = Plan { number, name: None, daemon: None, method, any_threads: false };
+        let plan = Plan::new(number, method);
         Self { work, plan }
     }
 
@@ -238,13 +238,14 @@ impl<R> Process<R> {
     /// If there is an error, nothing was started: [`ErrorKind::Encode`] if the arguments do not serialize,
     /// [`ErrorKind::NotInProgram`] if this crate is part of a shared library, [`ErrorKind::Captures`] for a
     /// closure made for `fork` with another method, [`ErrorKind::Threads`] for a fork where there are several,
-    /// [`ErrorKind::Program`] if the program cannot be executed once more, [`ErrorKind::Exhausted`], and
-    /// [`ErrorKind::Io`].
+    /// [`ErrorKind::Program`] if the program cannot be executed once more, [`ErrorKind::Setting`] for something that
+    /// the child cannot have, [`ErrorKind::Exhausted`], and [`ErrorKind::Io`].
     pub fn start(self) -> Result<Child<R>, Error>
     where
         R: Serialize + DeserializeOwned,
     {
-        let Self { work, plan } = self;
+        let Self { work, mut plan } = self;
+        plan.open_streams()?;
         let record = match (work, plan.method) {
             (Work::Travels(call), StartMethod::Fork) => {
                 start::copy(&plan, Box::new(move || Outcome::of(move || call.call())))?
@@ -265,7 +266,7 @@ impl<R> Process<R> {
                 return Err(Error::new(ErrorKind::Captures, what));
             }
         };
-        Ok(Child::new(record))
+        Ok(Child::new(record, plan.pipes))
     }
 }
 

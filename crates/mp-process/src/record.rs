@@ -123,6 +123,16 @@ impl Record {
         })
     }
 
+    /// Asks it to end, and kills it if it has not done so in time.
+    pub(crate) fn terminate_within(&self, grace: Duration) -> Result<ExitStatus, Error> {
+        self.signal(libc::SIGTERM)?;
+        if let Some(status) = self.wait(Deadline::after(grace)) {
+            return Ok(status);
+        }
+        self.signal(libc::SIGKILL)?;
+        Ok(self.wait(Deadline::NEVER).unwrap_or(ExitStatus::UNKNOWN))
+    }
+
     /// How it ended; `None` if it has not, or if whoever knows has not said so yet.
     pub(crate) fn try_status(&self) -> Option<ExitStatus> {
         if let Some(status) = self.status.get() {

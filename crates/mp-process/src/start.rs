@@ -9,24 +9,52 @@ use crate::image::Image;
 use crate::outcome::Outcome;
 use crate::record::{Reaper, Record};
 use crate::registry::{self, Pair};
-use crate::wire::{First, Job};
+use crate::settings::{self, Pipes, Settings, Settled, Variable};
+use crate::wire::{self, First, Job};
 use crate::zygote::{self, Refusal};
-use crate::{Error, ErrorKind, StartMethod, current_process, execute, exit, fork, sys};
+use crate::{Error, ErrorKind, StartMethod, Stdio, current_process, execute, exit, fork, sys};
 
 /// How often another zygote is tried when one was killed just then.
 const ATTEMPTS: u32 = 4;
 
 /// What a process is to be, apart from its function.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) number: u32,
     pub(crate) name: Option<String>,
     pub(crate) daemon: Option<bool>,
     pub(crate) method: StartMethod,
     pub(crate) any_threads: bool,
+    pub(crate) environment: Vec<Variable>,
+    pub(crate) streams: [Option<Stdio>; 3],
+    pub(crate) settings: Settings,
+    /// The ends of the pipes that stay here.
+    pub(crate) pipes: Pipes,
 }
 
 impl Plan {
+    pub(crate) fn new(number: u32, method: StartMethod) -> Self {
+        Self {
+            number,
+            name: None,
+            daemon: None,
+            method,
+            any_threads: false,
+            environment: Vec::new(),
+            streams: [const { None }; 3],
+            settings: Settings::default(),
+            pipes: Pipes::default(),
+        }
+    }
+
+    /// Opens what the streams are to be.
+    pub(crate) fn open_streams(&mut self) -> Result<(), Error> {
+        let streams = std::mem::take(&mut self.streams);
+        (self.settings.streams, self.pipes) = settings::open(streams)
+            .map_err(|error| Error::from_io("no standard streams for a new process", error))?;
+        Ok(())
+    }
+
     /// The name given, or `Process-1:2` for the second child of the first one.
     pub(crate) fn name(&self) -> String {
         self.name.clone().unwrap_or_else(|| {
@@ -45,7 +73,7 @@ impl Plan {
         self.daemon.unwrap_or_else(|| current_process().is_daemon())
     }
 
-    fn identity(&self) -> Identity {
+    pub(crate) fn identity(&self) -> Identity {
         Identity {
             name: self.name(),
             path: self.path(),
@@ -60,7 +88,12 @@ impl Plan {
 pub(crate) fn function(plan: &Plan, entry: u64, args: &Message) -> Result<Arc<Record>, Error> {
     prepare();
     let program = Image::get().program().to_vec();
-    let job = First::Child(Box::new(Job { program, entry, identity: plan.identity() }));
+    let job = First::Child(Box::new(Job {
+        program,
+        entry,
+        identity: plan.identity(),
+        settings: plan.settings.clone(),
+    }));
     let job = mp_wire::encode(&job);
     let job = job.map_err(|error| Error::from_wire("the process cannot be described", error))?;
     match plan.method {
@@ -78,13 +111,35 @@ pub(crate) fn copy(
     if !plan.any_threads {
         fork::check_threads()?;
     }
-    let copied = fork::fork(plan.identity(), function)?;
+    let environment = match plan.environment.is_empty() {
+        true => None,
+        false => Some(settings::environment(&plan.environment)?),
+    };
+    let copied = fork::fork(plan, environment, function)?;
     let serial = registry::next_serial();
     let (name, daemon) = (plan.name(), plan.is_daemon());
     let record = Record::new(serial, name, daemon, copied.pid, copied.process, Reaper::Here);
     let record = Arc::new(record);
+    settled(plan, &record, &copied.life)?;
     registry::enter(serial, &record, copied.life);
     Ok(record)
+}
+
+/// Waits until the child has taken on what it was told to, if there is anything.
+fn settled(plan: &Plan, record: &Record, life: &Fd) -> Result<(), Error> {
+    if plan.settings.is_empty() {
+        return Ok(());
+    }
+    match wire::recv::<Settled>(life) {
+        Ok(Some((what, errno))) => {
+            record.wait(Deadline::NEVER);
+            let what = format!("process `{}` was not started: {what}", plan.name());
+            let source = std::io::Error::from_raw_os_error(errno);
+            Err(Error::with_source(ErrorKind::Setting, what, source))
+        }
+        // Or it is dead already: whoever joins it learns how.
+        _ => Ok(()),
+    }
 }
 
 fn prepare() {
@@ -106,7 +161,7 @@ fn send(socket: &Fd, job: &Message, args: &Message) -> Result<(), Error> {
 fn spawned(plan: &Plan, job: &Message, args: &Message) -> Result<Arc<Record>, Error> {
     execute::check()?;
     let (pair, ours, theirs) = pair()?;
-    let executed = execute::execute(&theirs)?;
+    let executed = execute::execute(&theirs, &settings::environment(&plan.environment)?)?;
     drop(theirs);
     pair.sent();
     let (name, daemon) = (plan.name(), plan.is_daemon());
@@ -122,6 +177,7 @@ fn spawned(plan: &Plan, job: &Message, args: &Message) -> Result<Arc<Record>, Er
         }
         // It is dead already: whoever joins it learns how.
         _ => {
+            settled(plan, &record, &ours)?;
             registry::enter(pair.serial(), &record, ours);
             Ok(record)
         }
@@ -133,12 +189,14 @@ fn forked(plan: &Plan, job: &Message, args: &Message) -> Result<Arc<Record>, Err
         let zygote = zygote::get()?;
         let (pair, ours, theirs) = pair()?;
         send(&ours, job, args)?;
-        match zygote::fork(&zygote, &pair, &ours, theirs) {
+        let environment = settings::environment(&plan.environment)?;
+        match zygote::fork(&zygote, &pair, &ours, theirs, environment) {
             Ok(born) => {
                 let (name, daemon) = (plan.name(), plan.is_daemon());
                 let serial = pair.serial();
                 let record = Record::new(serial, name, daemon, born.pid, born.process, born.reaper);
                 let record = Arc::new(record);
+                settled(plan, &record, &ours)?;
                 registry::enter(serial, &record, ours);
                 return Ok(record);
             }

@@ -4,7 +4,8 @@
 //! parent → zygote   First::Zygote, once; then a Request for each child, with the child's end of its socket
 //! parent → child    First::Child, then the arguments, as a message of their own
 //! zygote → parent   a Note in the child's pipe: it ended, or it could not be forked
-//! child  → parent   Hello, if the zygote forked it, before it reads anything; then the outcome
+//! child  → parent   Hello, if the zygote forked it, before it reads anything; Settled, if it has settings;
+//!                   then the outcome
 //! ```
 //!
 //! The child says hello before it reads what to run. So a parent that sees the socket close without a hello knows that
@@ -15,6 +16,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::current::Identity;
+use crate::settings::Settings;
 
 /// The first message to a process that was executed, or forked by the zygote.
 #[derive(Serialize, Deserialize)]
@@ -33,6 +35,7 @@ pub(crate) struct Job {
     /// The place of a [`crate::process::Entry`].
     pub(crate) entry: u64,
     pub(crate) identity: Identity,
+    pub(crate) settings: Settings,
 }
 
 /// A request to the zygote: fork a child.

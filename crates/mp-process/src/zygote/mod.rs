@@ -46,7 +46,7 @@ impl Zygote {
         let failed = |error| Error::from_io("no socket for the process that forks", error);
         let (pair, control, theirs) = Pair::new().map_err(failed)?;
         let environment = execute::environment();
-        let process = execute::execute(&theirs)?;
+        let process = execute::execute(&theirs, &environment)?;
         drop(theirs);
         pair.sent();
         let first = First::Zygote { program: Image::get().program().to_vec() };
@@ -122,10 +122,16 @@ pub(crate) fn bury(dead: &Arc<Zygote>) {
 }
 
 /// Asks a zygote for a child, which gets `theirs`; the job for it is on the way already.
-pub(crate) fn fork(zygote: &Zygote, pair: &Pair, ours: &Fd, theirs: Fd) -> Result<Born, Refusal> {
+pub(crate) fn fork(
+    zygote: &Zygote,
+    pair: &Pair,
+    ours: &Fd,
+    theirs: Fd,
+    environment: Vec<u8>,
+) -> Result<Born, Refusal> {
     let failed = |error| Error::from_io("no descriptors for a new process", error);
     let (notes, zygotes) = sys::pipe().map_err(failed)?;
-    let message = mp_wire::encode(&request(zygote, theirs, zygotes.into())?);
+    let message = mp_wire::encode(&request(zygote, theirs, zygotes.into(), environment)?);
     let message = message.map_err(|error| Error::from_wire("no request to the zygote", error))?;
     let Some(control) = &zygote.control else { return Err(Refusal::Dead) };
     match socket::send(control, &message.bytes, &message.fds, Deadline::NEVER) {
@@ -171,7 +177,7 @@ fn refusal(notes: BorrowedFd<'_>) -> Refusal {
     }
 }
 
-fn request(zygote: &Zygote, life: Fd, notes: Fd) -> Result<Request, Error> {
+fn request(zygote: &Zygote, life: Fd, notes: Fd, environment: Vec<u8>) -> Result<Request, Error> {
     let mut streams = [const { None }; 3];
     for (number, stream) in streams.iter_mut().enumerate() {
         let copy = sys::standard_stream(number as i32);
@@ -181,7 +187,6 @@ fn request(zygote: &Zygote, life: Fd, notes: Fd) -> Result<Request, Error> {
     let mut directory = std::fs::OpenOptions::new();
     directory.read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY);
     let directory = directory.open(".").ok().map(|file: File| Fd::from(OwnedFd::from(file)));
-    let environment = execute::environment();
     let environment = (environment != zygote.environment).then_some(environment);
     Ok(Request { life, notes, streams, directory, umask: umask(), environment })
 }

@@ -9,6 +9,7 @@ mod ends;
 mod helpers;
 mod inherit;
 mod lives;
+mod options;
 mod states;
 mod support;
 
@@ -41,7 +42,9 @@ fn main() -> ExitCode {
     let list = args.iter().any(|arg| arg == "--list");
     let exact = args.iter().any(|arg| arg == "--exact");
 
-    let tests = [states::TESTS, ends::TESTS, data::TESTS, inherit::TESTS, lives::TESTS].concat();
+    let tests =
+        [states::TESTS, ends::TESTS, data::TESTS, inherit::TESTS, lives::TESTS, options::TESTS]
+            .concat();
     let (mut passed, mut failed) = (0, Vec::new());
     for (name, test, methods) in tests {
         for &method in methods {

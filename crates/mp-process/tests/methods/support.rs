@@ -302,3 +302,41 @@ pub(crate) fn blocked(signal: i32) -> impl FnOnce() {
         assert_eq!(unsafe { libc::sigwait(&mask, &mut which) }, 0);
     }
 }
+
+/// The hard limit for core dumps.
+pub(crate) fn hard_core_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: writable.
+    unsafe { libc::getrlimit(libc::RLIMIT_CORE, &mut limit) };
+    limit.rlim_max
+}
+
+/// The priority of this process.
+pub(crate) fn nice() -> i32 {
+    // SAFETY: takes no pointers.
+    unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }
+}
+
+/// The user, the group, and the other groups of this process.
+pub(crate) fn ids() -> (u32, u32, Vec<u32>) {
+    let mut groups = [0; 64];
+    // SAFETY: as many writable numbers as it says.
+    let count = unsafe { libc::getgroups(64, groups.as_mut_ptr()) };
+    // SAFETY: takes no pointers.
+    let user = unsafe { libc::geteuid() };
+    // SAFETY: takes no pointers.
+    let group = unsafe { libc::getegid() };
+    (user, group, groups[..count.max(0) as usize].to_vec())
+}
+
+/// The process group of this process.
+pub(crate) fn group() -> u32 {
+    // SAFETY: takes no pointers.
+    unsafe { libc::getpgid(0) as u32 }
+}
+
+/// The session of this process.
+pub(crate) fn session() -> u32 {
+    // SAFETY: takes no pointers.
+    unsafe { libc::getsid(0) as u32 }
+}
