@@ -42,7 +42,7 @@ pub struct Builder {
 
 impl Builder {
     pub(crate) fn new() -> Self {
-        let method = StartMethod::default();
+        let method = mp_process::get_start_method();
         Self { workers: None, max_tasks: None, method, initializer: Ok(None) }
     }
 

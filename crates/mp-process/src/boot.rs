@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 
 use mp_wire::{Deadline, Fd, Limits, Message, socket};
@@ -24,14 +24,16 @@ pub(crate) fn take_over() -> ! {
         let _ = std::io::stderr().write_all(text.as_bytes());
         sys::exit_now(125);
     };
-    sys::close_all_but(socket.as_fd());
+    sys::close_all_but(&[socket.as_raw_fd()]);
     sys::open_streams();
     // What the standard library does before `main`.
     sys::on_signal(libc::SIGPIPE, On::Ignore);
     // For this process, and for those that it forks.
     sys::no_core_dumps();
     match wire::recv::<First>(&socket) {
-        Ok(First::Zygote { program }) if program == Image::get().program() => zygote::serve(socket),
+        Ok(First::Zygote { program, preload }) if program == Image::get().program() => {
+            zygote::serve(socket, preload)
+        }
         Ok(First::Child(job)) => run(socket, *job),
         // Another build, or the parent is gone.
         _ => sys::exit_now(125),
@@ -50,7 +52,7 @@ fn parents_socket() -> Option<Fd> {
 }
 
 /// The beginning of a child that the zygote has forked.
-pub(crate) fn forked(request: Request) -> ! {
+pub(crate) fn forked(request: Request, kept: &[RawFd]) -> ! {
     for (number, stream) in request.streams.iter().enumerate() {
         if let Some(stream) = stream {
             let _ = sys::duplicate_to(stream.as_fd(), number as i32, 0);
@@ -70,7 +72,8 @@ pub(crate) fn forked(request: Request) -> ! {
     }
     // The zygote's values stay where they are, and never drop: this function does not return to them.
     let Some(life) = sys::inherited(sys::SOCKET_FD) else { sys::exit_now(125) };
-    sys::close_all_but(life.as_fd());
+    let open: Vec<RawFd> = kept.iter().copied().chain([life.as_raw_fd()]).collect();
+    sys::close_all_but(&open);
     sys::on_signal(libc::SIGINT, On::Default);
     sys::on_signal(libc::SIGQUIT, On::Default);
     sys::unblock_signals();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use mp_wire::{Deadline, Fd};
 use serde::{Deserialize, Serialize};
 
-use crate::{StartMethod, sys};
+use crate::{StartMethod, context, sys};
 
 /// What a child is told about itself.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -19,6 +19,8 @@ pub(crate) struct Identity {
     pub(crate) path: Vec<u32>,
     pub(crate) daemon: bool,
     pub(crate) method: StartMethod,
+    /// What the program has chosen for all.
+    pub(crate) chosen: Option<StartMethod>,
     pub(crate) parent: Parent,
 }
 
@@ -45,6 +47,7 @@ impl Current {
 
     /// Remembers it, once in the life of a process. The copy of a parent's own stays behind in a forked child.
     pub(crate) fn set(identity: Identity, life: Fd) -> &'static Self {
+        context::inherit(identity.chosen);
         let current = Box::leak(Box::new(Self { identity, life }));
         CURRENT.store(current, Ordering::Release);
         current

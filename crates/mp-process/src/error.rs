@@ -40,6 +40,10 @@ pub enum ErrorKind {
     Program,
     /// The child cannot have what it was to have: a user, a directory, a limit. The function did not run.
     Setting,
+    /// It can be set once, or before the first process only.
+    AlreadySet,
+    /// The function to preload panicked, ended its process, or left threads running.
+    Preload,
     /// No process, descriptor or memory is left.
     Exhausted,
     /// The text is not the name of a start method.
@@ -123,8 +127,9 @@ impl From<Error> for io::Error {
                 io::ErrorKind::Unsupported
             }
             ErrorKind::Program => io::ErrorKind::NotFound,
+            ErrorKind::AlreadySet => io::ErrorKind::AlreadyExists,
             ErrorKind::Exhausted => io::ErrorKind::OutOfMemory,
-            ErrorKind::Io => io::ErrorKind::Other,
+            ErrorKind::Preload | ErrorKind::Io => io::ErrorKind::Other,
         };
         io::Error::new(kind, error)
     }

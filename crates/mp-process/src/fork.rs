@@ -23,7 +23,7 @@ pub(crate) struct Copied {
 
 /// Refuses unless this process has one thread.
 pub(crate) fn check_threads() -> Result<(), Error> {
-    let count = std::fs::read_dir("/proc/self/task").map(Iterator::count).map_err(|error| {
+    let count = sys::count_threads().map_err(|error| {
         let what = "`fork` needs to count the threads of this process, and cannot";
         match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {

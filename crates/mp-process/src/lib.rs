@@ -10,6 +10,7 @@ mod boot;
 mod builder;
 mod child;
 pub mod code;
+mod context;
 mod current;
 mod error;
 mod execute;
@@ -33,6 +34,10 @@ mod wire;
 mod zygote;
 
 pub use child::{ActiveChild, Child, active_children};
+pub use context::{
+    Context, force_start_method, get_all_start_methods, get_context, get_start_method,
+    set_start_method,
+};
 pub use current::{CurrentProcess, ParentProcess, cpu_count, current_process, parent_process};
 pub use error::{Error, ErrorKind};
 pub use join::{JoinError, JoinErrorKind};
@@ -43,3 +48,4 @@ pub use resource::Resource;
 pub use settings::Stdio;
 pub use status::ExitStatus;
 pub use target::Target;
+pub use zygote::set_forkserver_preload;

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use crate::code::Code;
 use crate::outcome::Outcome;
 use crate::start::{self, Plan};
-use crate::{Child, Error, ErrorKind, StartMethod, Target, registry, target};
+use crate::{Child, Error, ErrorKind, StartMethod, Target, context, registry, target};
 
 /// What runs in the child: it makes its target from its own type, decodes the arguments, and calls.
 pub(crate) type Entry = fn(Message) -> Outcome;
@@ -125,7 +125,7 @@ impl<R> Process<R> {
         A: Serialize + DeserializeOwned + Send + 'static,
         R: Serialize + 'static,
     {
-        Self::with(Work::Travels(Box::new(Call { target, args })), StartMethod::default())
+        Self::with(Work::Travels(Box::new(Call { target, args })), None)
     }
 
     /// Makes a process that will run a closure with what it captures, as a copy of this process.
@@ -151,10 +151,10 @@ impl<R> Process<R> {
         F: FnOnce() -> R + Send + 'static,
         R: Serialize,
     {
-        Self::with(Work::Stays(Box::new(function)), StartMethod::Fork)
+        Self::with(Work::Stays(Box::new(function)), Some(StartMethod::Fork))
     }
 
-    fn with(work: Work<R>, method: StartMethod) -> Self {
+    fn with(work: Work<R>, method: Option<StartMethod>) -> Self {
         let number = registry::next_name();
         let plan = Plan::new(number, method);
         Self { work, plan }
@@ -201,9 +201,10 @@ impl<R> Process<R> {
         self
     }
 
-    /// Chooses how the process is started; without this by [`StartMethod::Forkserver`].
+    /// Chooses how the process is started; without this as the program has [chosen](crate::set_start_method), or else by
+    /// [`StartMethod::Forkserver`].
     pub fn start_method(mut self, method: StartMethod) -> Self {
-        self.plan.method = method;
+        self.plan.method = Some(method);
         self
     }
 
@@ -217,7 +218,7 @@ impl<R> Process<R> {
     /// that it calls, needs nothing of the kind, or that no other thread was near it.
     #[expect(unsafe_code, reason = "the copy of a process with threads breaks what they hold")]
     pub unsafe fn fork_with_threads(mut self) -> Self {
-        self.plan.method = StartMethod::Fork;
+        self.plan.method = Some(StartMethod::Fork);
         self.plan.any_threads = true;
         self
     }
@@ -246,7 +247,9 @@ impl<R> Process<R> {
     {
         let Self { work, mut plan } = self;
         plan.open_streams()?;
-        let record = match (work, plan.method) {
+        let method = plan.method.unwrap_or_else(context::settle);
+        plan.method = Some(method);
+        let record = match (work, method) {
             (Work::Travels(call), StartMethod::Fork) => {
                 start::copy(&plan, Box::new(move || Outcome::of(move || call.call())))?
             }
@@ -275,7 +278,7 @@ impl<R> fmt::Debug for Process<R> {
         f.debug_struct("Process")
             .field("name", &self.plan.name())
             .field("daemon", &self.plan.is_daemon())
-            .field("start_method", &self.plan.method)
+            .field("start_method", &self.plan.method())
             .finish_non_exhaustive()
     }
 }

@@ -12,7 +12,9 @@ use crate::registry::{self, Pair};
 use crate::settings::{self, Pipes, Settings, Settled, Variable};
 use crate::wire::{self, First, Job};
 use crate::zygote::{self, Refusal};
-use crate::{Error, ErrorKind, StartMethod, Stdio, current_process, execute, exit, fork, sys};
+use crate::{
+    Error, ErrorKind, StartMethod, Stdio, context, current_process, execute, exit, fork, sys,
+};
 
 /// How often another zygote is tried when one was killed just then.
 const ATTEMPTS: u32 = 4;
@@ -23,7 +25,7 @@ pub(crate) struct Plan {
     pub(crate) number: u32,
     pub(crate) name: Option<String>,
     pub(crate) daemon: Option<bool>,
-    pub(crate) method: StartMethod,
+    pub(crate) method: Option<StartMethod>,
     pub(crate) any_threads: bool,
     pub(crate) environment: Vec<Variable>,
     pub(crate) streams: [Option<Stdio>; 3],
@@ -33,7 +35,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(crate) fn new(number: u32, method: StartMethod) -> Self {
+    pub(crate) fn new(number: u32, method: Option<StartMethod>) -> Self {
         Self {
             number,
             name: None,
@@ -63,6 +65,10 @@ impl Plan {
         })
     }
 
+    pub(crate) fn method(&self) -> StartMethod {
+        self.method.unwrap_or_else(context::get_start_method)
+    }
+
     fn path(&self) -> Vec<u32> {
         let mut path = current::path();
         path.push(self.number);
@@ -78,7 +84,8 @@ impl Plan {
             name: self.name(),
             path: self.path(),
             daemon: self.is_daemon(),
-            method: self.method,
+            method: self.method(),
+            chosen: context::chosen(),
             parent: Parent { name: current_process().name().to_owned(), pid: sys::pid() },
         }
     }
@@ -96,7 +103,7 @@ pub(crate) fn function(plan: &Plan, entry: u64, args: &Message) -> Result<Arc<Re
     }));
     let job = mp_wire::encode(&job);
     let job = job.map_err(|error| Error::from_wire("the process cannot be described", error))?;
-    match plan.method {
+    match plan.method() {
         StartMethod::Spawn => spawned(plan, &job, args),
         _ => forked(plan, &job, args),
     }

@@ -4,7 +4,7 @@
 use std::ffi::CStr;
 use std::io;
 use std::mem::{MaybeUninit, size_of};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::{ExitStatus, Resource};
@@ -138,6 +138,15 @@ pub(crate) fn die_with(socket: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// Takes back what [`die_with`] asked for.
+pub(crate) fn live_on(socket: impl AsFd) {
+    let fd = socket.as_fd().as_raw_fd();
+    // SAFETY: takes no pointers.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
+    // SAFETY: takes no pointers.
+    unsafe { libc::fcntl(fd, libc::F_SETFL, flags & !libc::O_ASYNC) };
+}
+
 /// Waits for events on one descriptor, `timeout` milliseconds at most; gives what happened.
 pub(crate) fn poll(fd: BorrowedFd<'_>, events: i16, timeout: i32) -> i16 {
     let mut entry = libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
@@ -204,13 +213,35 @@ pub(crate) fn set_short_name(name: &str) {
     unsafe { libc::prctl(libc::PR_SET_NAME, bytes.as_ptr()) };
 }
 
-/// Closes every descriptor from 3 on but one.
-pub(crate) fn close_all_but(keep: BorrowedFd<'_>) {
-    let keep = keep.as_raw_fd() as u32;
-    if keep > 3 {
-        close_range(3, keep - 1);
+/// Closes every descriptor from 3 on but some.
+pub(crate) fn close_all_but(keep: &[RawFd]) {
+    let mut keep: Vec<u32> = keep.iter().filter_map(|&fd| u32::try_from(fd).ok()).collect();
+    keep.sort_unstable();
+    let mut first = 3;
+    for fd in keep {
+        if fd > first {
+            close_range(first, fd - 1);
+        }
+        first = first.max(fd + 1);
     }
-    close_range(keep.max(2) + 1, u32::MAX);
+    close_range(first, u32::MAX);
+}
+
+/// The numbers of the descriptors of this process, as far as `/proc` tells.
+pub(crate) fn open_descriptors() -> Vec<RawFd> {
+    let listed: Vec<RawFd> = std::fs::read_dir("/proc/self/fd")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    // Without the one that the list was read by.
+    // SAFETY: takes no pointers.
+    listed.into_iter().filter(|&fd| unsafe { libc::fcntl(fd, libc::F_GETFD) } >= 0).collect()
+}
+
+/// How many threads this process has.
+pub(crate) fn count_threads() -> io::Result<usize> {
+    std::fs::read_dir("/proc/self/task").map(Iterator::count)
 }
 
 fn close_range(first: u32, last: u32) {

@@ -3,6 +3,7 @@
 //! ```text
 //! parent → zygote   First::Zygote, once; then a Request for each child, with the child's end of its socket
 //! parent → child    First::Child, then the arguments, as a message of their own
+//! zygote → parent   Loaded, if it has a function to preload
 //! zygote → parent   a Note in the child's pipe: it ended, or it could not be forked
 //! child  → parent   Hello, if the zygote forked it, before it reads anything; Settled, if it has settings;
 //!                   then the outcome
@@ -22,7 +23,7 @@ use crate::settings::Settings;
 #[derive(Serialize, Deserialize)]
 pub(crate) enum First {
     /// Fork children on request.
-    Zygote { program: Vec<u8> },
+    Zygote { program: Vec<u8>, preload: Option<u64> },
     /// Run a function. Its arguments follow.
     Child(Box<Job>),
 }

@@ -3,6 +3,7 @@
 //! It is executed on first use, from the same program, and has one thread, so that forking it is safe whatever the
 //! parent's threads do. When it is killed, its children live on, and the next start makes another one.
 
+mod preload;
 mod server;
 
 use std::fs::File;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use mp_wire::{Deadline, Fd, poll, socket};
 
+pub use preload::set_forkserver_preload;
 pub(crate) use server::serve;
 
 use crate::execute::{self, Executed};
@@ -49,11 +51,16 @@ impl Zygote {
         let process = execute::execute(&theirs, &environment)?;
         drop(theirs);
         pair.sent();
-        let first = First::Zygote { program: Image::get().program().to_vec() };
+        let preload = preload::function();
+        let first = First::Zygote { program: Image::get().program().to_vec(), preload };
         // If it is dead, whoever needs it will find out.
         let _ = wire::send(&control, &first);
         let credentials = sys::credentials();
-        Ok((Self { control: Some(control), process, environment, credentials }, pair))
+        let zygote = Self { control: Some(control), process, environment, credentials };
+        if let (Some(_), Some(control)) = (preload, &zygote.control) {
+            preload::wait(control)?;
+        }
+        Ok((zygote, pair))
     }
 }
 

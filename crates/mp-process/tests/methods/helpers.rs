@@ -6,6 +6,7 @@ use std::time::Duration;
 use mp_process::StartMethod;
 use mp_wire::Fd;
 
+use crate::contexts;
 use crate::support::{hear, idle, pair, process, raw_fork, tell, zygote};
 
 pub(crate) fn run(name: &str, method: StartMethod) {
@@ -18,6 +19,12 @@ pub(crate) fn run(name: &str, method: StartMethod) {
         "forks" => forks(method),
         "ends" => ends(method),
         "ends_in_child" => ends_in_child(method),
+        "chooses" => contexts::chooses(method),
+        "chooses_late" => contexts::chooses_late(method),
+        "preloads" => contexts::preloads(method),
+        "preload_panics" | "preload_threads" | "preload_exits" => {
+            contexts::preload_fails(method, name);
+        }
         "zygote" => say(&zygote().to_string()),
         "zygote_then_idle" => {
             say(&zygote().to_string());

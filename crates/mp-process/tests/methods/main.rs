@@ -4,6 +4,7 @@
 //! the process that a test kills, or whose output it reads.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod contexts;
 mod data;
 mod ends;
 mod helpers;
@@ -42,9 +43,16 @@ fn main() -> ExitCode {
     let list = args.iter().any(|arg| arg == "--list");
     let exact = args.iter().any(|arg| arg == "--exact");
 
-    let tests =
-        [states::TESTS, ends::TESTS, data::TESTS, inherit::TESTS, lives::TESTS, options::TESTS]
-            .concat();
+    let tests = [
+        states::TESTS,
+        ends::TESTS,
+        data::TESTS,
+        inherit::TESTS,
+        lives::TESTS,
+        options::TESTS,
+        contexts::TESTS,
+    ]
+    .concat();
     let (mut passed, mut failed) = (0, Vec::new());
     for (name, test, methods) in tests {
         for &method in methods {

@@ -136,6 +136,13 @@ pub(crate) fn helper(name: &str, method: StartMethod) -> Command {
     command
 }
 
+/// Runs this program as a helper, which must succeed; gives its output.
+pub(crate) fn succeeds(name: &str, method: StartMethod) -> String {
+    let output = helper(name, method).output().unwrap();
+    assert!(output.status.success(), "{name}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
 /// A descriptor that an executed program would inherit, with a high number.
 pub(crate) fn inheritable(fd: &OwnedFd, above: RawFd) -> OwnedFd {
     // SAFETY: takes no pointers.
