@@ -15,7 +15,7 @@ use crate::process::Entry;
 use crate::settings::Settings;
 use crate::sys::{self, On};
 use crate::wire::{self, First, Hello, Job, Request};
-use crate::{exit, zygote};
+use crate::{exit, finalize, zygote};
 
 /// Takes over a process that was executed with the marker, before `main`. Never returns.
 pub(crate) fn take_over() -> ! {
@@ -140,7 +140,7 @@ fn run(life: Fd, job: Job) -> ! {
         let life = life.clone();
         Current::set(job.identity, life);
         Panic::watch();
-        call(job.entry, args)
+        begin().unwrap_or_else(|| call(job.entry, args))
     } else {
         Outcome::Failed(Failure::Stranger)
     };
@@ -149,6 +149,14 @@ fn run(life: Fd, job: Job) -> ! {
     drop(life);
     exit::finish();
     std::process::exit(code)
+}
+
+/// Runs what was registered for copies; gives the outcome if that is the end already.
+pub(crate) fn begin() -> Option<Outcome> {
+    match Outcome::of(finalize::run_first) {
+        Outcome::Returned(_) => None,
+        failed @ Outcome::Failed(_) => Some(failed),
+    }
 }
 
 #[expect(unsafe_code, reason = "calls a function that the parent sent")]

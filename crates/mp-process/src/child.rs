@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mp_wire::Deadline;
+use mp_wire::{Deadline, Message};
 use serde::de::DeserializeOwned;
 
 use crate::outcome::{self, Failure, Outcome};
@@ -37,12 +37,14 @@ use crate::{Error, ExitStatus, JoinError, JoinErrorKind, registry, tree};
 pub struct Child<R> {
     record: Arc<Record>,
     pipes: Pipes,
+    /// Another handle has taken the place of this one.
+    handed_on: bool,
     value: PhantomData<fn() -> R>,
 }
 
 impl<R> Child<R> {
     pub(crate) fn new(record: Arc<Record>, pipes: Pipes) -> Self {
-        Self { record, pipes, value: PhantomData }
+        Self { record, pipes, handed_on: false, value: PhantomData }
     }
 
     /// The number of the process.
@@ -317,6 +319,13 @@ impl<R> Child<R> {
     where
         R: DeserializeOwned,
     {
+        let message = self.take_message(status)?;
+        let name = self.name();
+        message.decode().map_err(|cause| JoinError::new(name, JoinErrorKind::Decode(cause), status))
+    }
+
+    /// The value as it came.
+    fn take_message(&mut self, status: ExitStatus) -> Result<Message, JoinError> {
         let error = |kind| JoinError::new(self.name(), kind, status);
         if !self.record.is_ours() {
             return Err(error(JoinErrorKind::NotParent));
@@ -325,9 +334,7 @@ impl<R> Child<R> {
             return Err(error(JoinErrorKind::AlreadyJoined));
         };
         match outcome::receive(&life) {
-            Ok(Some(Outcome::Returned(message))) => {
-                message.decode().map_err(|cause| error(JoinErrorKind::Decode(cause)))
-            }
+            Ok(Some(Outcome::Returned(message))) => Ok(message),
             Ok(Some(Outcome::Failed(failure))) => Err(error(match failure {
                 Failure::Panicked(panic) => JoinErrorKind::Panicked(panic),
                 Failure::Arguments(why) => JoinErrorKind::Arguments(why),
@@ -338,11 +345,24 @@ impl<R> Child<R> {
             Err(cause) => Err(error(JoinErrorKind::Decode(cause))),
         }
     }
+
+    /// As [`join`](Self::join), without the value.
+    pub(crate) fn finish(mut self) -> Result<(), JoinError> {
+        let status = self.wait();
+        self.take_message(status).map(drop)
+    }
+
+    /// The same child, whatever it returns.
+    pub(crate) fn untyped(mut self) -> Child<()> {
+        let pipes = std::mem::take(&mut self.pipes);
+        self.handed_on = true;
+        Child::new(Arc::clone(&self.record), pipes)
+    }
 }
 
 impl<R> Drop for Child<R> {
     fn drop(&mut self) {
-        if self.record.is_ours() {
+        if self.record.is_ours() && !self.handed_on {
             registry::drop_handle(&self.record);
         }
     }

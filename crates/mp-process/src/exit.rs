@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mp_wire::Deadline;
 
-use crate::{registry, sys, zygote};
+use crate::{finalize, registry, sys, zygote};
 
 /// How long daemons have between being asked to end and being killed.
 const GRACE: Duration = Duration::from_secs(1);
@@ -21,12 +21,14 @@ extern "C" fn at_exit() {
     finish();
 }
 
-/// Ends the daemons, waits for the other children, and lets the zygote go.
+/// Runs what is to run at the end, ends the daemons, waits for the other children, runs the rest, and lets the
+/// zygote go.
 pub(crate) fn finish() {
     if !HOOK.is_completed() {
         // It has never started any.
         return;
     }
+    finalize::run_last(0);
     let children = registry::alive();
     for child in children.iter().filter(|child| child.is_daemon()) {
         let _ = child.signal(libc::SIGTERM);
@@ -40,5 +42,6 @@ pub(crate) fn finish() {
     for child in &children {
         child.wait(Deadline::NEVER);
     }
+    finalize::run_last(i32::MIN);
     zygote::close();
 }

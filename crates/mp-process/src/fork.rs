@@ -101,7 +101,7 @@ fn run(
     sys::set_short_name(&identity.name);
     Current::set(identity, life.clone());
     Panic::watch();
-    let outcome = function();
+    let outcome = boot::begin().unwrap_or_else(function);
     let code = outcome.exit_code();
     outcome::send(&life, outcome);
     exit::finish();

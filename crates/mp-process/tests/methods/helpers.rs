@@ -6,8 +6,8 @@ use std::time::Duration;
 use mp_process::StartMethod;
 use mp_wire::Fd;
 
-use crate::contexts;
 use crate::support::{hear, idle, pair, process, raw_fork, tell, zygote};
+use crate::{contexts, scopes};
 
 pub(crate) fn run(name: &str, method: StartMethod) {
     match name {
@@ -25,6 +25,7 @@ pub(crate) fn run(name: &str, method: StartMethod) {
         "preload_panics" | "preload_threads" | "preload_exits" => {
             contexts::preload_fails(method, name);
         }
+        "finalizers" => scopes::finalizers(method),
         "zygote" => say(&zygote().to_string()),
         "zygote_then_idle" => {
             say(&zygote().to_string());
@@ -34,7 +35,7 @@ pub(crate) fn run(name: &str, method: StartMethod) {
     }
 }
 
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     let mut out = std::io::stdout();
     out.write_all(format!("{line}\n").as_bytes()).unwrap();
     out.flush().unwrap();

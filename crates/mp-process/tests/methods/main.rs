@@ -11,6 +11,7 @@ mod helpers;
 mod inherit;
 mod lives;
 mod options;
+mod scopes;
 mod states;
 mod support;
 
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         lives::TESTS,
         options::TESTS,
         contexts::TESTS,
+        scopes::TESTS,
     ]
     .concat();
     let (mut passed, mut failed) = (0, Vec::new());
