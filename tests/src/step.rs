@@ -451,7 +451,7 @@ impl Regions {
             let toy = fields.nth(3)? == "/dev/zero";
             let start = usize::from_str_radix(start, 16).ok()?;
             let end = usize::from_str_radix(end, 16).ok()?;
-            let file = line.contains("/memfd:");
+            let file = line.contains("/memfd:") || line.contains("/dev/shm/");
             (shared && (file || toy)).then(|| (start, vec![0; WATCHED.min(end - start)]))
         });
         let mut regions = Self(starts.collect());

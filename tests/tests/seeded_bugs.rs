@@ -132,3 +132,27 @@ fn notify_split() {
 fn notify_wakes_one() {
     finds("notify_wakes_one", &[&["step", "condition_wait"], &["step", "condition_notify_all"]]);
 }
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn length_first() {
+    finds("length_first", &[&["step", "vec_push"], &["step", "vec_push_that_grows"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn discard_first() {
+    finds("discard_first", &[&["step", "vec_truncate"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn list_flip_first() {
+    finds("list_flip_first", &[&["step", "list_set_alone"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn list_in_place() {
+    finds("list_in_place", &[&["step", "list_set_alone"]]);
+}

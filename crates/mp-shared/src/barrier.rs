@@ -16,7 +16,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 pub use self::error::BarrierError;
 pub use self::party::Party;
 use self::pass::{BLOCK, End, Pass};
+use crate::home::Home;
 use crate::lock::deadline;
+#[cfg(feature = "named")]
+use crate::named::{self, named_object};
 use crate::object::Tag;
 use crate::slots::Slots;
 use crate::{Error, ErrorKind};
@@ -87,7 +90,32 @@ impl Barrier {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn new(parties: usize) -> Result<Self, Error> {
-        Self::create(parties, None)
+        Self::create(Home::Anywhere, parties, None)
+    }
+
+    /// Makes a barrier under a name, by which any program of the same user can [`open`](Self::open) it.
+    ///
+    /// There is no default timeout. The name goes when the last clone of this handle is dropped in this process.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::AlreadyExists`](crate::ErrorKind::AlreadyExists) if the name is taken, or as with [`new`](Self::new) and
+    /// [`SharedMemory::create`](crate::SharedMemory::create).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_shared::Barrier;
+    ///
+    /// let name = format!("doc-Barrier-{}", std::process::id());
+    /// let barrier = Barrier::create_named(&name, 3)?;
+    /// assert_eq!(Barrier::open(&name)?.parties(), 3); // In any program.
+    /// assert!(barrier.owns_name());
+    /// # Ok::<(), mp_shared::Error>(())
+    /// ```
+    #[cfg(feature = "named")]
+    pub fn create_named(name: &str, parties: usize) -> Result<Self, Error> {
+        named::create(name, |home| Self::create(home, parties, None))
     }
 
     /// Makes a barrier whose waits give up after this time, unless they name another one.
@@ -112,16 +140,16 @@ impl Barrier {
     /// # Ok::<(), mp_shared::Error>(())
     /// ```
     pub fn with_timeout(parties: usize, timeout: Duration) -> Result<Self, Error> {
-        Self::create(parties, Some(timeout))
+        Self::create(Home::Anywhere, parties, Some(timeout))
     }
 
-    fn create(parties: usize, timeout: Option<Duration>) -> Result<Self, Error> {
+    fn create(home: Home<'_>, parties: usize, timeout: Option<Duration>) -> Result<Self, Error> {
         if parties == 0 {
             return Err(Error::new(ErrorKind::InvalidInput, "a barrier has at least one party"));
         }
         let too_many = || Error::new(ErrorKind::Exhausted, "no memory holds so many parties");
         let word = u32::try_from(parties).map_err(|_| too_many())?;
-        let slots = Slots::create(Tag::Barrier, slots_of(parties).ok_or_else(too_many)?)?;
+        let slots = Slots::create_at(home, Tag::Barrier, slots_of(parties).ok_or_else(too_many)?)?;
         // Zero is none, so that no timeout at all is one.
         let nanos = timeout.map_or(0, |timeout| {
             u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX).saturating_add(1)
@@ -130,6 +158,15 @@ impl Barrier {
         words[PARTIES].store(word, Relaxed);
         words[TIMEOUT[0]].store(nanos as u32, Relaxed);
         words[TIMEOUT[1]].store((nanos >> 32) as u32, Relaxed);
+        Pass::new(slots, parties).map(Self)
+    }
+
+    /// The barrier that somebody else has made of this row.
+    fn attach(slots: Slots) -> Result<Self, Error> {
+        let parties = slots.object().head().words[PARTIES].load(Relaxed) as usize;
+        if parties == 0 || slots_of(parties) != Some(slots.len()) {
+            return Err(Error::corrupt("a barrier has a wrong number of parties"));
+        }
         Pass::new(slots, parties).map(Self)
     }
 
@@ -460,6 +497,16 @@ fn slots_of(parties: usize) -> Option<usize> {
     parties.checked_mul(2)?.checked_add(SPARE)?.checked_next_multiple_of(BLOCK)
 }
 
+#[cfg(feature = "named")]
+named_object!(
+    [] Barrier,
+    Slots::shape(Tag::Barrier),
+    |object| Self::attach(Slots::of(object)),
+    |this| this.0.slots().object(),
+    "Barrier",
+    "Barrier::create_named(&name, 2)",
+);
+
 impl fmt::Debug for Barrier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Barrier")
@@ -479,11 +526,6 @@ impl Serialize for Barrier {
 
 impl<'de> Deserialize<'de> for Barrier {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let slots = Slots::deserialize(deserializer, Tag::Barrier)?;
-        let parties = slots.object().head().words[PARTIES].load(Relaxed) as usize;
-        if parties == 0 || slots_of(parties) != Some(slots.len()) {
-            return Err(de::Error::custom("a barrier has a wrong number of parties"));
-        }
-        Pass::new(slots, parties).map(Self).map_err(de::Error::custom)
+        Self::attach(Slots::deserialize(deserializer, Tag::Barrier)?).map_err(de::Error::custom)
     }
 }

@@ -15,6 +15,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub use self::guard::Guard;
 use crate::Error;
 use crate::lock::{deadline, plain};
+#[cfg(feature = "named")]
+use crate::named::{self, named_object};
 use crate::object::{Object, Shape, Tag};
 use crate::poison::{LockError, LockResult, PoisonError};
 use crate::sys::{self, Waited, WakeOp};
@@ -100,6 +102,31 @@ impl Condition {
     /// [`ErrorKind::Exhausted`](crate::ErrorKind::Exhausted) if no memory or no descriptor is left.
     pub fn new() -> Result<Self, Error> {
         Object::create(SHAPE, 0).map(Self)
+    }
+
+    /// Makes a condition under a name, by which any program of the same user can [`open`](Self::open) it.
+    ///
+    /// Its lock has a name of its own. The name goes when the last clone of this handle is dropped in this process.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::AlreadyExists`](crate::ErrorKind::AlreadyExists) if the name is taken, or as with [`new`](Self::new) and
+    /// [`SharedMemory::create`](crate::SharedMemory::create).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_shared::Condition;
+    ///
+    /// let name = format!("doc-Condition-{}", std::process::id());
+    /// let changed = Condition::create_named(&name)?;
+    /// Condition::open(&name)?.notify_all(); // In any program.
+    /// assert!(changed.owns_name());
+    /// # Ok::<(), mp_shared::Error>(())
+    /// ```
+    #[cfg(feature = "named")]
+    pub fn create_named(name: &str) -> Result<Self, Error> {
+        named::create(name, |home| Object::create_at(home, SHAPE, 0).map(Self))
     }
 
     /// Releases the lock, waits for a notification, and takes the lock again.
@@ -435,6 +462,16 @@ impl Waiting {
 fn strip<G, R>(result: LockResult<(G, R)>) -> LockResult<G> {
     result.map(|(guard, _)| guard).map_err(|error| error.map(|(guard, _)| guard))
 }
+
+#[cfg(feature = "named")]
+named_object!(
+    [] Condition,
+    SHAPE,
+    |object| Ok(Self(object)),
+    |this| &this.0,
+    "Condition",
+    "Condition::create_named(&name)",
+);
 
 impl fmt::Debug for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

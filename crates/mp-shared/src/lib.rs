@@ -8,12 +8,15 @@ compile_error!(
 
 mod access;
 mod array;
+mod atomic;
 mod barrier;
+mod chunked;
 mod condition;
 mod error;
 mod event;
 pub mod fork;
 mod heap;
+mod home;
 mod lock;
 #[cfg(feature = "named")]
 mod named;
@@ -32,6 +35,9 @@ mod sys;
 #[cfg(test)]
 mod testing;
 mod value;
+mod vec;
+#[cfg(feature = "ndarray")]
+mod views;
 pub mod word;
 
 /// Plain data: what a shared value can be made of.
@@ -39,13 +45,15 @@ pub mod word;
 pub use bytemuck;
 
 pub use array::{Array, ArrayGuard};
+pub use atomic::{Atomic, AtomicBits, AtomicNumber, AtomicValue};
 pub use barrier::{Barrier, BarrierError, Party};
+pub use chunked::{ChunkedArray, ChunkedGuard};
 pub use condition::{Condition, Guard, WaitTimeoutResult};
 pub use error::{Error, ErrorKind};
 pub use event::Event;
 pub use lock::{Lock, LockGuard};
 #[cfg(feature = "named")]
-pub use named::SharedMemory;
+pub use named::{ListItem, Orphan, ShareableList, SharedMemory, SharedMemoryManager};
 pub use once::{Once, OnceState};
 pub use poison::{LockError, LockResult, PoisonError};
 pub use raw::{RawArray, RawValue};
@@ -53,3 +61,4 @@ pub use rlock::{RLock, RLockGuard};
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use semaphore::{AcquireError, BoundedSemaphore, ReleaseError, Semaphore, SemaphoreGuard};
 pub use value::{Value, ValueGuard};
+pub use vec::{SharedVec, SharedVecGuard};

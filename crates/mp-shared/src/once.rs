@@ -10,6 +10,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Error;
 use crate::lock::{Guarded, Held, deadline};
+#[cfg(feature = "named")]
+use crate::named::{self, named_object};
 use crate::object::{Shape, Tag};
 use crate::poison::LockError;
 use crate::sys::{self, Waited, WakeOp};
@@ -77,6 +79,31 @@ impl Once {
     /// [`ErrorKind::Exhausted`](crate::ErrorKind::Exhausted) if no memory or no descriptor is left.
     pub fn new() -> Result<Self, Error> {
         Guarded::create(SHAPE, 0).map(Self)
+    }
+
+    /// Makes one under a name, by which any program of the same user can [`open`](Self::open) it.
+    ///
+    /// It is not done. The name goes when the last clone of this handle is dropped in this process.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::AlreadyExists`](crate::ErrorKind::AlreadyExists) if the name is taken, or as with [`new`](Self::new) and
+    /// [`SharedMemory::create`](crate::SharedMemory::create).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_shared::Once;
+    ///
+    /// let name = format!("doc-Once-{}", std::process::id());
+    /// let once = Once::create_named(&name)?;
+    /// assert!(!Once::open(&name)?.is_completed()); // In any program.
+    /// assert!(once.owns_name());
+    /// # Ok::<(), mp_shared::Error>(())
+    /// ```
+    #[cfg(feature = "named")]
+    pub fn create_named(name: &str) -> Result<Self, Error> {
+        named::create(name, |home| Guarded::create_at(home, SHAPE, 0).map(Self))
     }
 
     /// Does it, unless it is done. When this returns, it is, and what was written for it is seen.
@@ -185,6 +212,16 @@ impl Once {
         }
     }
 }
+
+#[cfg(feature = "named")]
+named_object!(
+    [] Once,
+    SHAPE,
+    |object| Guarded::of(object).map(Self),
+    |this| this.0.object(),
+    "Once",
+    "Once::create_named(&name)",
+);
 
 impl fmt::Debug for Once {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

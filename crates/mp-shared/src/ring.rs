@@ -489,6 +489,7 @@ impl Drop for Held<'_> {
 fn lock_failed(error: LockError) -> Error {
     let kind = match error {
         LockError::Deadlock => ErrorKind::Deadlock,
+        LockError::TooMany => ErrorKind::Exhausted,
         _ => ErrorKind::Unsupported,
     };
     Error::with_source(kind, "cannot take the lock of the ring", error)

@@ -8,6 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Error;
 use crate::lock::{Guarded, Held, deadline};
+#[cfg(feature = "named")]
+use crate::named::{self, named_object};
 use crate::object::{Shape, Tag};
 use crate::poison::{LockError, LockResult};
 
@@ -56,6 +58,33 @@ impl RLock {
     /// [`ErrorKind::Exhausted`](crate::ErrorKind::Exhausted) if no memory or no descriptor is left.
     pub fn new() -> Result<Self, Error> {
         Guarded::create(SHAPE, 0).map(Self)
+    }
+
+    /// Makes a lock under a name, by which any program of the same user can [`open`](Self::open) it.
+    ///
+    /// Nobody holds it. The name goes when the last clone of this handle is dropped in this process.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::AlreadyExists`](crate::ErrorKind::AlreadyExists) if the name is taken, or as with
+    /// [`SharedMemory::create`](crate::SharedMemory::create).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_shared::RLock;
+    ///
+    /// let name = format!("doc-RLock-{}", std::process::id());
+    /// let lock = RLock::create_named(&name)?;
+    /// let same = RLock::open(&name)?; // In any program.
+    /// let guard = lock.lock()?;
+    /// assert!(same.is_locked());
+    /// # drop(guard);
+    /// # Ok::<(), mp_shared::Error>(())
+    /// ```
+    #[cfg(feature = "named")]
+    pub fn create_named(name: &str) -> Result<Self, Error> {
+        named::create(name, |home| Guarded::create_at(home, SHAPE, 0).map(Self))
     }
 
     /// Takes the lock, once more if this thread has it.
@@ -155,6 +184,16 @@ fn wrap(held: LockResult<Held<'_>>) -> LockResult<RLockGuard<'_>> {
 /// ```
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct RLockGuard<'a>(pub(crate) Held<'a>);
+
+#[cfg(feature = "named")]
+named_object!(
+    [] RLock,
+    SHAPE,
+    |object| Guarded::of(object).map(Self),
+    |this| this.0.object(),
+    "RLock",
+    "RLock::create_named(&name)",
+);
 
 impl fmt::Debug for RLock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,6 +5,8 @@
 //! A header says what it is; who attaches checks it. Other processes may write the bytes at any time, so there is no
 //! `&[u8]` to be had: atomics by offset, copies in, copies out.
 
+#[cfg(feature = "named")]
+mod file;
 mod header;
 mod memory;
 mod registry;
@@ -25,6 +27,8 @@ use nix::sys::uio::{pread, pwrite};
 use nix::unistd::ftruncate;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+#[cfg(feature = "named")]
+pub(crate) use self::file::{Maker, NAMED_KIND, maker};
 use self::header::Header;
 use self::memory::{reserve, retry};
 pub use self::view::{Shared, View};
@@ -135,9 +139,7 @@ impl Segment {
         let seals = fcntl(&fd, FcntlArg::F_GET_SEALS);
         let seals = seals.map_err(|_| incompatible("is not a memory file"))?;
         let needed = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW;
-        if !SealFlag::from_bits_retain(seals).contains(needed) {
-            return Err(incompatible("is not sealed"));
-        }
+        let sealed = SealFlag::from_bits_retain(seals).contains(needed);
         let status = status(&fd)?;
         // Read and not mapped, so that a header without memory behind it is no signal.
         let mut bytes = [0; HEADER_LEN];
@@ -145,6 +147,12 @@ impl Segment {
             return Err(incompatible("has no header"));
         }
         let header = Header::decode(&bytes, status.st_size as u64)?;
+        if !sealed {
+            #[cfg(feature = "named")]
+            file::check_unsealed(&status, &header)?;
+            #[cfg(not(feature = "named"))]
+            return Err(incompatible("is not sealed"));
+        }
         match registry::find(key(&status), &header) {
             Some(segment) => Ok(segment),
             None => Ok(registry::insert(Self::map(fd, key(&status), header)?)),

@@ -18,7 +18,14 @@ pub use self::error::{AcquireError, ReleaseError};
 pub use self::guard::SemaphoreGuard;
 use self::permits::Permits;
 use crate::Error;
+use crate::home::Home;
 use crate::lock::deadline;
+#[cfg(feature = "named")]
+use crate::named::{self, named_object};
+#[cfg(feature = "named")]
+use crate::object::Tag;
+#[cfg(feature = "named")]
+use crate::slots::Slots;
 
 /// A number of permits that threads and processes take, hold and give back.
 ///
@@ -74,7 +81,33 @@ impl Semaphore {
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for more than 2³⁰ permits,
     /// [`ErrorKind::Exhausted`](crate::ErrorKind::Exhausted) if no memory or no descriptor is left.
     pub fn new(value: u32) -> Result<Self, Error> {
-        Permits::create(value, false).map(Self)
+        Permits::create(Home::Anywhere, value, false).map(Self)
+    }
+
+    /// Makes a semaphore under a name, by which any program of the same user can [`open`](Self::open) it.
+    ///
+    /// Its permits are all free. The name goes when the last clone of this handle is dropped in this process.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::AlreadyExists`](crate::ErrorKind::AlreadyExists) if the name is taken, or as with [`new`](Self::new) and
+    /// [`SharedMemory::create`](crate::SharedMemory::create).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_shared::Semaphore;
+    ///
+    /// let name = format!("doc-Semaphore-{}", std::process::id());
+    /// let permits = Semaphore::create_named(&name, 2)?;
+    /// let guard = permits.acquire()?;
+    /// assert_eq!(Semaphore::open(&name)?.value(), 1);
+    /// # drop(guard);
+    /// # Ok::<(), mp_shared::Error>(())
+    /// ```
+    #[cfg(feature = "named")]
+    pub fn create_named(name: &str, value: u32) -> Result<Self, Error> {
+        named::create(name, |home| Permits::create(home, value, false).map(Self))
     }
 
     /// Takes a permit.
@@ -188,6 +221,16 @@ impl Semaphore {
         self.0.value() == 0
     }
 }
+
+#[cfg(feature = "named")]
+named_object!(
+    [] Semaphore,
+    Slots::shape(Tag::Semaphore),
+    |object| Permits::attach(Slots::of(object), false).map(Self),
+    |this| this.0.object(),
+    "Semaphore",
+    "Semaphore::create_named(&name, 2)",
+);
 
 impl fmt::Debug for Semaphore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -15,7 +15,10 @@ use mp_wire::Deadline;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Error;
+use crate::home::Home;
 use crate::lock::{Guarded, Held, deadline, put};
+#[cfg(feature = "named")]
+use crate::named::{self, named_object};
 use crate::object::{Shape, Tag};
 use crate::poison::{LockError, LockResult};
 
@@ -100,7 +103,36 @@ impl<T: Pod> Value<T> {
     ///
     /// [`ErrorKind::Exhausted`](crate::ErrorKind::Exhausted) if no memory or no descriptor is left.
     pub fn new(initial: T) -> Result<Self, Error> {
-        let inner = Guarded::create(Self::shape(), 1)?;
+        Self::make(Home::Anywhere, initial)
+    }
+
+    /// Makes a value under a name, by which any program of the same user can [`open`](Self::open) it.
+    ///
+    /// Whoever finds it finds it written. The name goes when the last clone of this handle is dropped in this process.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::AlreadyExists`](crate::ErrorKind::AlreadyExists) if the name is taken, or as with
+    /// [`SharedMemory::create`](crate::SharedMemory::create).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_shared::Value;
+    ///
+    /// let name = format!("doc-Value-{}", std::process::id());
+    /// let total = Value::create_named(&name, 40u64)?;
+    /// Value::<u64>::open(&name)?.update(|n| n + 2)?; // In any program.
+    /// assert_eq!(total.get()?, 42);
+    /// # Ok::<(), mp_shared::Error>(())
+    /// ```
+    #[cfg(feature = "named")]
+    pub fn create_named(name: &str, initial: T) -> Result<Self, Error> {
+        named::create(name, |home| Self::make(home, initial))
+    }
+
+    pub(crate) fn make(home: Home<'_>, initial: T) -> Result<Self, Error> {
+        let inner = Guarded::create_at(home, Self::shape(), 1)?;
         inner.object().store(0, initial)?;
         Ok(Self::from_inner(inner))
     }
@@ -276,6 +308,16 @@ impl<T: Pod> DerefMut for ValueGuard<'_, T> {
         unsafe { &mut *self.held.object().data::<T>() }
     }
 }
+
+#[cfg(feature = "named")]
+named_object!(
+    [T: Pod] Value<T>,
+    Self::shape(),
+    |object| Guarded::of(object).map(Self::from_inner),
+    |this| this.inner.object(),
+    "Value::<i32>",
+    "Value::create_named(&name, 1)",
+);
 
 impl<T: Pod> Clone for Value<T> {
     fn clone(&self) -> Self {

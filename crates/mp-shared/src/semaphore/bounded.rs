@@ -8,7 +8,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{AcquireError, Permits, ReleaseError, SemaphoreGuard};
 use crate::Error;
+use crate::home::Home;
 use crate::lock::deadline;
+#[cfg(feature = "named")]
+use crate::named::{self, named_object};
+#[cfg(feature = "named")]
+use crate::object::Tag;
+#[cfg(feature = "named")]
+use crate::slots::Slots;
 
 /// A [`Semaphore`](super::Semaphore) that never has more permits than it had at first.
 ///
@@ -46,7 +53,33 @@ impl BoundedSemaphore {
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for more than 2³⁰ permits,
     /// [`ErrorKind::Exhausted`](crate::ErrorKind::Exhausted) if no memory or no descriptor is left.
     pub fn new(value: u32) -> Result<Self, Error> {
-        Permits::create(value, true).map(Self)
+        Permits::create(Home::Anywhere, value, true).map(Self)
+    }
+
+    /// Makes a semaphore under a name, by which any program of the same user can [`open`](Self::open) it.
+    ///
+    /// Its permits are all free. The name goes when the last clone of this handle is dropped in this process.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::AlreadyExists`](crate::ErrorKind::AlreadyExists) if the name is taken, or as with [`new`](Self::new) and
+    /// [`SharedMemory::create`](crate::SharedMemory::create).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_shared::BoundedSemaphore;
+    ///
+    /// let name = format!("doc-BoundedSemaphore-{}", std::process::id());
+    /// let permits = BoundedSemaphore::create_named(&name, 2)?;
+    /// let guard = permits.acquire()?;
+    /// assert_eq!(BoundedSemaphore::open(&name)?.value(), 1);
+    /// # drop(guard);
+    /// # Ok::<(), mp_shared::Error>(())
+    /// ```
+    #[cfg(feature = "named")]
+    pub fn create_named(name: &str, value: u32) -> Result<Self, Error> {
+        named::create(name, |home| Permits::create(home, value, true).map(Self))
     }
 
     /// Takes a permit.
@@ -107,6 +140,16 @@ impl BoundedSemaphore {
         self.0.value() == 0
     }
 }
+
+#[cfg(feature = "named")]
+named_object!(
+    [] BoundedSemaphore,
+    Slots::shape(Tag::Semaphore),
+    |object| Permits::attach(Slots::of(object), true).map(Self),
+    |this| this.0.object(),
+    "BoundedSemaphore",
+    "BoundedSemaphore::create_named(&name, 2)",
+);
 
 impl fmt::Debug for BoundedSemaphore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

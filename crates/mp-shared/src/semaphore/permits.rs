@@ -10,6 +10,9 @@ use mp_wire::{Deadline, Spin};
 use serde::{Deserializer, Serializer, de};
 
 use super::{AcquireError, ReleaseError, SemaphoreGuard};
+use crate::home::Home;
+#[cfg(feature = "named")]
+use crate::object::Object;
 use crate::object::Tag;
 use crate::robust::{LinkedLock, LockError};
 use crate::slots::{Slot, Slots};
@@ -50,13 +53,13 @@ pub(super) struct Permits {
 }
 
 impl Permits {
-    pub(super) fn create(value: u32, bounded: bool) -> Result<Self, Error> {
+    pub(super) fn create(home: Home<'_>, value: u32, bounded: bool) -> Result<Self, Error> {
         if value > MOST {
             let what = format!("a semaphore has at most {MOST} permits, not {value}");
             return Err(Error::new(ErrorKind::InvalidInput, what));
         }
         let capacity = (value as usize).saturating_mul(2).clamp(LEAST_SLOTS, MOST_SLOTS);
-        let this = Self::of(Slots::create(Tag::Semaphore, 1 + capacity)?)?;
+        let this = Self::of(Slots::create_at(home, Tag::Semaphore, 1 + capacity)?)?;
         this.word(TOTAL).store(value * ONE, Relaxed);
         this.word(BOUND).store(if bounded { value + 1 } else { 0 }, Relaxed);
         Ok(this)
@@ -76,11 +79,22 @@ impl Permits {
         bounded: bool,
     ) -> Result<Self, D::Error> {
         let slots = Slots::deserialize(deserializer, Tag::Semaphore)?;
-        let this = Self::of(slots).map_err(de::Error::custom)?;
+        Self::attach(slots, bounded).map_err(de::Error::custom)
+    }
+
+    /// Those in a row that somebody else has made.
+    pub(super) fn attach(slots: Slots, bounded: bool) -> Result<Self, Error> {
+        let this = Self::of(slots)?;
         if (this.word(BOUND).load(Relaxed) != 0) != bounded {
-            return Err(de::Error::custom("the semaphore that was received is of another kind"));
+            let what = "the semaphore that was received is of another kind";
+            return Err(Error::new(ErrorKind::Incompatible, what));
         }
         Ok(this)
+    }
+
+    #[cfg(feature = "named")]
+    pub(super) fn object(&self) -> &Object {
+        self.slots.object()
     }
 
     fn word(&self, index: usize) -> &AtomicU32 {
@@ -129,10 +143,10 @@ impl Permits {
     }
 
     fn gate(&self, deadline: Deadline) -> Result<Gate<'_>, LockError> {
-        let mut result = self.gate.lock(deadline);
+        let mut result = self.gate.lock_gate(deadline);
         if result == Err(LockError::TimedOut) && deadline == Deadline::NOW {
             // Nobody waits while holding the gate: whoever has it is about to open it.
-            result = self.gate.lock(Deadline::after(PATIENCE));
+            result = self.gate.lock_gate(Deadline::after(PATIENCE));
         }
         result.map(|_| Gate(self))
     }
@@ -290,6 +304,7 @@ impl<'a> Gate<'a> {
         match slot.try_lock() {
             Ok(_) => Ok(Some(SemaphoreGuard::new(permits, slot))),
             Err(LockError::Unsupported) => Err(AcquireError::Unsupported),
+            Err(LockError::TooMany) => Err(AcquireError::TooMany),
             // Not free after all, which nobody can do who keeps to the protocol.
             Err(_) => Ok(None),
         }

@@ -171,8 +171,13 @@ impl Stage {
         self.barrier.reset().expect("a reset");
         // This process takes the place of the victim; others may be missing.
         let missing = self.others.len() + 1..self.barrier.parties();
-        let _more: Vec<_> =
-            missing.map(|_| Role::fork(|| drop(self.barrier.wait_timeout(LIVENESS)))).collect();
+        let _more: Vec<_> = missing
+            .map(|_| {
+                Role::fork(|| {
+                    let _ = self.barrier.wait_timeout(LIVENESS);
+                })
+            })
+            .collect();
         for index in 0..self.others.len() {
             self.board.slot(index).go.store(1, SeqCst);
         }

@@ -10,12 +10,14 @@ mod conditions;
 mod events;
 mod lock;
 mod locks;
+mod named;
 #[cfg(feature = "whole")]
 mod queues;
 mod rings;
 mod semaphores;
 mod soak;
 mod toy;
+mod values;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -68,6 +70,15 @@ const SCENARIOS: &[(&str, Trial)] = &[
     ("ring_get_that_punches", rings::get_that_punches),
     ("event_set_with_waiters", events::set_with_waiters),
     ("event_wait_beside_another", events::wait_beside_another),
+    ("value_update", values::update),
+    ("value_fetch_add", values::fetch_add),
+    ("value_update_of_three", values::update_of_three),
+    ("value_guard_with_waiters", values::guard_with_waiters),
+    ("value_recovery", values::recovery),
+    ("vec_push", values::push),
+    ("vec_push_that_grows", values::push_that_grows),
+    ("vec_push_that_grows_with_waiters", values::push_that_grows_with_waiters),
+    ("vec_truncate", values::truncate),
     ("semaphore_acquire_alone", semaphores::acquire_alone),
     ("semaphore_try_acquire_in_vain", semaphores::try_acquire_in_vain),
     ("semaphore_acquire_as_leader", semaphores::acquire_as_leader),
@@ -94,6 +105,10 @@ const SCENARIOS: &[(&str, Trial)] = &[
     ("barrier_reset", barriers::reset),
     ("barrier_heir", barriers::heir),
     ("barrier_mend", barriers::mend),
+    ("list_set_alone", named::list_set_alone),
+    ("list_set_contended", named::list_set_contended),
+    ("named_create", named::create),
+    ("named_scope_shutdown", named::scope_shutdown),
 ];
 
 #[cfg(feature = "whole")]
