@@ -28,6 +28,8 @@ pub(crate) fn take_over() -> ! {
     sys::open_streams();
     // What the standard library does before `main`.
     sys::on_signal(libc::SIGPIPE, On::Ignore);
+    sys::leave_keyboard_to_parent();
+    sys::unblock_signals();
     // For this process, and for those that it forks.
     sys::no_core_dumps();
     match wire::recv::<First>(&socket) {
@@ -74,7 +76,7 @@ pub(crate) fn forked(request: Request, kept: &[RawFd]) -> ! {
     let Some(life) = sys::inherited(sys::SOCKET_FD) else { sys::exit_now(125) };
     let open: Vec<RawFd> = kept.iter().copied().chain([life.as_raw_fd()]).collect();
     sys::close_all_but(&open);
-    sys::on_signal(libc::SIGINT, On::Default);
+    sys::leave_keyboard_to_parent();
     sys::on_signal(libc::SIGQUIT, On::Default);
     sys::unblock_signals();
     let life = Fd::from(life);

@@ -61,14 +61,19 @@ pub(crate) fn fork(
     let err = io::stderr().lock();
     let _ = out.flush();
     sys::flush_c_streams();
+    // A handler of the parent's must not run in the copy.
+    let blocked = sys::Blocked::new();
     match sys::fork().map_err(failed)? {
         Forked::Child => {
+            sys::fresh_signals();
+            sys::leave_keyboard_to_parent();
+            sys::unblock_signals();
             drop((out, err, forking));
             drop(ours);
             run(identity, theirs, plan, environment, function)
         }
         Forked::Parent(pid) => {
-            drop((out, err, theirs));
+            drop((out, err, theirs, blocked));
             // The child waits for a word: it cannot be gone yet, unless somebody has killed it.
             let process = sys::pidfd_open(pid).map_err(|error| {
                 sys::abandon(pid);

@@ -25,6 +25,13 @@ pub(crate) fn run(name: &str, method: StartMethod) {
         "preload_panics" | "preload_threads" | "preload_exits" => {
             contexts::preload_fails(method, name);
         }
+        "keyboard" => {
+            for _ in 0..2 {
+                drop(process(method, keyboard_child, (method,)).start().unwrap());
+            }
+            idle();
+        }
+        "keyboard_handled" => keyboard_handled(method),
         "finalizers" => scopes::finalizers(method),
         "zygote" => say(&zygote().to_string()),
         "zygote_then_idle" => {
@@ -155,4 +162,35 @@ fn ends_in_child(method: StartMethod) {
     };
     process(method, ends, (method,)).start().unwrap().join().unwrap();
     say("joined");
+}
+
+/// One that has a child of its own.
+fn keyboard_child(method: StartMethod) {
+    let below = || {
+        say(&std::process::id().to_string());
+        idle();
+    };
+    say(&std::process::id().to_string());
+    drop(process(method, below, ()).start().unwrap());
+    idle();
+}
+
+fn keyboard_handled(method: StartMethod) {
+    let work = |socket: Fd| {
+        tell(&socket, "ready");
+        hear(&socket).unwrap();
+        5
+    };
+    crate::support::count_signals(libc::SIGINT);
+    let (ours, theirs) = pair();
+    let child = process(method, work, (theirs,)).start().unwrap();
+    hear(&ours).unwrap();
+    let other = process(method, idle, ()).start().unwrap();
+    say("ready");
+    crate::support::until(|| crate::support::counted() > 0);
+    say("decided: finish");
+    tell(&ours, "finish");
+    say(&format!("joined {}", child.join().unwrap()));
+    other.interrupt().unwrap();
+    say(&format!("interrupted {}", other.wait().exit_code().unwrap()));
 }

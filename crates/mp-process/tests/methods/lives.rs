@@ -1,15 +1,17 @@
 //! Who lives how long: parents, children, their children, and the zygote.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Read};
+use std::fs::File;
+use std::io::{BufRead, BufReader, PipeReader, Read, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::process::Child as Helper;
 
 use mp_process::{JoinErrorKind, StartMethod, active_children};
 use mp_wire::Fd;
 
 use crate::support::{
-    children, comm, exit_now, hear, helper, idle, pair, process, raw_fork, runs, signal, tell,
-    until, zygote,
+    children, comm, exit_now, hear, helper, idle, on_terminal, pair, process, raw_fork, runs,
+    signal, tell, terminal, until, zygote,
 };
 use crate::{ALL, Test};
 
@@ -23,6 +25,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("zygote_killed_again_and_again", zygote_killed_often, &[StartMethod::Forkserver]),
     ("zygote_goes_with_its_user", zygote_goes, &[StartMethod::Forkserver]),
     ("zygote_ignores_the_keyboard", zygote_ignores_keyboard, &[StartMethod::Forkserver]),
+    ("keyboard_ends_the_parent_and_all_quietly", keyboard_ends_all, ALL),
+    ("keyboard_is_left_to_the_parent", keyboard_left_to_parent, ALL),
     ("handles_in_a_copy_are_of_no_use", copied_handles, ALL),
     ("many_starts_leave_nothing", many_starts, ALL),
 ];
@@ -172,6 +176,46 @@ fn zygote_ignores_keyboard(method: StartMethod) {
     signal(old, libc::SIGQUIT);
     assert_eq!(process(method, || 5, ()).start().unwrap().join().unwrap(), 5);
     assert_eq!(zygote(), old);
+}
+
+/// A helper on a terminal, what it says, and the keyboard.
+fn on_keyboard(name: &str, method: StartMethod) -> (Helper, File, BufReader<PipeReader>) {
+    let (keyboard, program) = terminal();
+    let (output, writer) = std::io::pipe().unwrap();
+    let mut command = helper(name, method);
+    command.stdin(program).stderr(writer.try_clone().unwrap()).stdout(writer);
+    on_terminal(&mut command);
+    let helper = command.spawn().unwrap();
+    (helper, keyboard, BufReader::new(output))
+}
+
+fn line(output: &mut impl BufRead) -> String {
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    line.trim().to_owned()
+}
+
+// W-44
+fn keyboard_ends_all(method: StartMethod) {
+    let (mut parent, mut keyboard, mut output) = on_keyboard("keyboard", method);
+    let pids: Vec<u32> = (0..4).map(|_| line(&mut output).parse().unwrap()).collect();
+    keyboard.write_all(b"\x03").unwrap();
+    assert_eq!(parent.wait().unwrap().signal(), Some(libc::SIGINT));
+    let mut rest = String::new();
+    output.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "", "not a word");
+    until(|| !pids.iter().any(|&pid| runs(pid)));
+}
+
+// W-44
+fn keyboard_left_to_parent(method: StartMethod) {
+    let (mut parent, mut keyboard, mut output) = on_keyboard("keyboard_handled", method);
+    assert_eq!(line(&mut output), "ready");
+    keyboard.write_all(b"\x03").unwrap();
+    assert_eq!(line(&mut output), "decided: finish");
+    assert_eq!(line(&mut output), "joined 5");
+    assert_eq!(line(&mut output), "interrupted -2");
+    assert!(parent.wait().unwrap().success());
 }
 
 fn copied_handles(method: StartMethod) {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mp_process::{Process, StartMethod, Target};
@@ -152,10 +153,10 @@ pub(crate) fn inheritable(fd: &OwnedFd, above: RawFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(copy) }
 }
 
-/// Interrupts this process by a signal every millisecond while a function runs; counts them.
-pub(crate) fn interrupted<R>(function: impl FnOnce() -> R) -> (R, usize) {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    static SIGNALS: AtomicUsize = AtomicUsize::new(0);
+static SIGNALS: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts the signals of a kind from now on; calls are interrupted by them.
+pub(crate) fn count_signals(signal: i32) {
     extern "C" fn count(_: i32) {
         SIGNALS.fetch_add(1, Ordering::Relaxed);
     }
@@ -163,7 +164,23 @@ pub(crate) fn interrupted<R>(function: impl FnOnce() -> R) -> (R, usize) {
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = count as extern "C" fn(i32) as usize;
     // SAFETY: the handler only adds to an atomic.
-    unsafe { libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut()) };
+    unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) };
+}
+
+/// How many signals were counted.
+pub(crate) fn counted() -> usize {
+    SIGNALS.load(Ordering::Relaxed)
+}
+
+/// Sets what a signal does back to what it does in a fresh process.
+pub(crate) fn default_signal(signal: i32) {
+    // SAFETY: runs no code of ours.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+}
+
+/// Interrupts this process by a signal every millisecond while a function runs; counts them.
+pub(crate) fn interrupted<R>(function: impl FnOnce() -> R) -> (R, usize) {
+    count_signals(libc::SIGUSR1);
     let me = std::process::id();
     // Another process sends them: this one must have one thread.
     let storm = process(
@@ -175,11 +192,40 @@ pub(crate) fn interrupted<R>(function: impl FnOnce() -> R) -> (R, usize) {
         (me,),
     );
     let storm: mp_process::Child<()> = storm.start().unwrap();
-    until(|| SIGNALS.load(Ordering::Relaxed) > 0);
+    let before = counted();
+    until(|| counted() > before);
     let result = function();
     storm.kill().unwrap();
     storm.wait();
-    (result, SIGNALS.load(Ordering::Relaxed))
+    (result, counted() - before)
+}
+
+/// A terminal: the side of the keyboard, and the side of the program.
+pub(crate) fn terminal() -> (std::fs::File, OwnedFd) {
+    let (mut keyboard, mut program) = (-1, -1);
+    let (name, how, size) = (std::ptr::null_mut(), std::ptr::null(), std::ptr::null());
+    // SAFETY: room for two numbers; null asks for neither a name nor settings.
+    let opened = unsafe { libc::openpty(&mut keyboard, &mut program, name, how, size) };
+    assert_eq!(opened, 0);
+    // SAFETY: the call has just opened both.
+    let [keyboard, program] = [keyboard, program].map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+    // SAFETY: takes no pointers.
+    unsafe { libc::fcntl(keyboard.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) };
+    (keyboard.into(), program)
+}
+
+/// Has a command run in a session of its own, with its standard input as its terminal.
+pub(crate) fn on_terminal(command: &mut Command) {
+    use std::os::unix::process::CommandExt;
+    let attach = || {
+        // SAFETY: takes no pointers.
+        let session = unsafe { libc::setsid() };
+        // SAFETY: takes no pointers.
+        let attached = unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) };
+        if session < 0 || attached < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
+    };
+    // SAFETY: only system calls.
+    unsafe { command.pre_exec(attach) };
 }
 
 /// Ignores `SIGCHLD` while a function runs.
