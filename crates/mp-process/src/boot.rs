@@ -10,6 +10,7 @@ use mp_wire::{Deadline, Fd, Limits, Message, socket};
 use crate::code::Code;
 use crate::current::Current;
 use crate::image::Image;
+use crate::logging::event;
 use crate::outcome::{self, Failure, Outcome, Panic};
 use crate::process::Entry;
 use crate::settings::Settings;
@@ -142,6 +143,7 @@ fn run(life: Fd, job: Job) -> ! {
         let life = life.clone();
         Current::set(job.identity, life);
         Panic::watch();
+        event!(INFO, "child process calling its function");
         begin().unwrap_or_else(|| call(job.entry, args))
     } else {
         Outcome::Failed(Failure::Stranger)
@@ -150,6 +152,7 @@ fn run(life: Fd, job: Job) -> ! {
     outcome::send(&life, outcome);
     drop(life);
     exit::finish();
+    event!(INFO, "process exiting with exit code {code}");
     std::process::exit(code)
 }
 

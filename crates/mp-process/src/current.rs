@@ -9,7 +9,7 @@ use std::time::Duration;
 use mp_wire::{Deadline, Fd};
 use serde::{Deserialize, Serialize};
 
-use crate::{StartMethod, context, sys};
+use crate::{StartMethod, context, logging, sys};
 
 /// What a child is told about itself.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -21,6 +21,7 @@ pub(crate) struct Identity {
     pub(crate) method: StartMethod,
     /// What the program has chosen for all.
     pub(crate) chosen: Option<StartMethod>,
+    pub(crate) log: logging::Setup,
     pub(crate) parent: Parent,
 }
 
@@ -50,6 +51,7 @@ impl Current {
         context::inherit(identity.chosen);
         let current = Box::leak(Box::new(Self { identity, life }));
         CURRENT.store(current, Ordering::Release);
+        logging::inherit(&current.identity.log);
         current
     }
 

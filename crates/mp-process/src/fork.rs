@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use mp_wire::{Deadline, Fd, Limits, socket};
 
 use crate::current::{Current, Identity};
+use crate::logging::event;
 use crate::outcome::{self, Outcome, Panic};
 use crate::settings;
 use crate::start::Plan;
@@ -106,10 +107,12 @@ fn run(
     sys::set_short_name(&identity.name);
     Current::set(identity, life.clone());
     Panic::watch();
+    event!(INFO, "child process calling its function");
     let outcome = boot::begin().unwrap_or_else(function);
     let code = outcome.exit_code();
     outcome::send(&life, outcome);
     exit::finish();
+    event!(INFO, "process exiting with exit code {code}");
     let _ = io::stdout().flush();
     sys::flush_c_streams();
     // Not `exit`: the functions that the parent registered for its own end are the parent's.

@@ -19,6 +19,11 @@ mod finalize;
 mod fork;
 mod image;
 mod join;
+#[cfg(feature = "tracing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
+pub mod logging;
+#[cfg(not(feature = "tracing"))]
+mod logging;
 mod method;
 mod outcome;
 mod process;

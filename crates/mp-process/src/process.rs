@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::code::Code;
+use crate::logging::event;
 use crate::outcome::Outcome;
 use crate::start::{self, Plan};
 use crate::{Child, Error, ErrorKind, StartMethod, Target, context, registry, target};
@@ -269,6 +270,7 @@ impl<R> Process<R> {
                 return Err(Error::new(ErrorKind::Captures, what));
             }
         };
+        event!(DEBUG, child = record.name(), child_pid = record.pid(), %method, "process started");
         Ok(Child::new(record, plan.pipes))
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mp_wire::{Deadline, poll};
 
+use crate::logging::event;
 use crate::{Error, ExitStatus, sys};
 
 /// How often to look for a word of the zygote that is on its way, before sleeping for it.
@@ -138,12 +139,15 @@ impl Record {
         if let Some(status) = self.status.get() {
             return Some(*status);
         }
-        let _asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        let asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(status) = self.status.get() {
             return Some(*status);
         }
         let status = self.ask()?;
-        Some(*self.status.get_or_init(|| status))
+        let status = *self.status.get_or_init(|| status);
+        drop(asking);
+        event!(DEBUG, child = self.name(), child_pid = self.pid, %status, "process ended");
+        Some(status)
     }
 
     fn ask(&self) -> Option<ExitStatus> {

@@ -13,7 +13,8 @@ use crate::settings::{self, Pipes, Settings, Settled, Variable};
 use crate::wire::{self, First, Job};
 use crate::zygote::{self, Refusal};
 use crate::{
-    Error, ErrorKind, StartMethod, Stdio, context, current_process, execute, exit, fork, sys,
+    Error, ErrorKind, StartMethod, Stdio, context, current_process, execute, exit, fork, logging,
+    sys,
 };
 
 /// How often another zygote is tried when one was killed just then.
@@ -86,6 +87,7 @@ impl Plan {
             daemon: self.is_daemon(),
             method: self.method(),
             chosen: context::chosen(),
+            log: logging::setup(),
             parent: Parent { name: current_process().name().to_owned(), pid: sys::pid() },
         }
     }

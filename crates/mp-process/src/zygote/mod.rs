@@ -20,6 +20,7 @@ pub(crate) use server::serve;
 
 use crate::execute::{self, Executed};
 use crate::image::Image;
+use crate::logging::event;
 use crate::record::{Note, Reaper};
 use crate::registry::{self, Pair};
 use crate::wire::{self, First, Hello, Request};
@@ -120,12 +121,14 @@ pub(crate) fn get() -> Result<Arc<Zygote>, Error> {
     let before = registry::set_zygote(Some(Arc::clone(&zygote)));
     drop(pair);
     drop(before);
+    event!(DEBUG, child_pid = zygote.process.pid, "the process that forks children is there");
     Ok(zygote)
 }
 
 /// Makes way for another zygote, if nobody else has.
 pub(crate) fn bury(dead: &Arc<Zygote>) {
     drop(registry::remove_zygote(dead));
+    event!(WARN, child_pid = dead.process.pid, "the process that forks children is gone");
 }
 
 /// Asks a zygote for a child, which gets `theirs`; the job for it is on the way already.

@@ -32,6 +32,12 @@ pub(crate) fn run(name: &str, method: StartMethod) {
             idle();
         }
         "keyboard_handled" => keyboard_handled(method),
+        #[cfg(feature = "tracing")]
+        "logs" => crate::logs::logs(method),
+        #[cfg(feature = "tracing")]
+        "relays" => crate::logs::relays(method),
+        #[cfg(feature = "tracing")]
+        "hands_on" => crate::logs::hands_on(method),
         "finalizers" => scopes::finalizers(method),
         "zygote" => say(&zygote().to_string()),
         "zygote_then_idle" => {

@@ -10,6 +10,8 @@ mod ends;
 mod helpers;
 mod inherit;
 mod lives;
+#[cfg(feature = "tracing")]
+mod logs;
 mod options;
 mod scopes;
 mod states;
@@ -53,6 +55,8 @@ fn main() -> ExitCode {
         options::TESTS,
         contexts::TESTS,
         scopes::TESTS,
+        #[cfg(feature = "tracing")]
+        logs::TESTS,
     ]
     .concat();
     let (mut passed, mut failed) = (0, Vec::new());
