@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStringExt;
 use mp_wire::{Deadline, Fd, Limits, Message, socket};
 
 use crate::code::Code;
-use crate::current::Current;
+use crate::current::{Current, Identity};
 use crate::image::Image;
 use crate::logging::event;
 use crate::outcome::{self, Failure, Outcome, Panic};
@@ -113,6 +113,15 @@ pub(crate) fn set_environment(block: &[u8]) {
     }
 }
 
+/// Ties this process to its parent, unless it is to go its own way.
+pub(crate) fn belong(identity: &Identity, life: &Fd) {
+    if identity.detached {
+        sys::on_signal(libc::SIGINT, On::Default);
+    } else {
+        live_with_parent(life);
+    }
+}
+
 /// Ties the life of this process to that of its parent.
 pub(crate) fn live_with_parent(life: &Fd) {
     // If the parent went between the two calls, the second sees it.
@@ -137,12 +146,13 @@ pub(crate) fn settle(settings: &Settings, life: &Fd) {
 fn run(life: Fd, job: Job) -> ! {
     let outcome = if job.program == Image::get().program() {
         let args = socket::recv(&life, Limits::default(), Deadline::NEVER);
-        live_with_parent(&life);
+        belong(&job.identity, &life);
         settle(&job.settings, &life);
         sys::set_short_name(&job.identity.name);
         let life = life.clone();
         Current::set(job.identity, life);
         Panic::watch();
+        sys::report_overflow(outcome::overflow);
         event!(INFO, "child process calling its function");
         begin().unwrap_or_else(|| call(job.entry, args))
     } else {

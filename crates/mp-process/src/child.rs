@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use crate::outcome::{self, Failure, Outcome};
 use crate::record::Record;
 use crate::settings::Pipes;
-use crate::{Error, ExitStatus, JoinError, JoinErrorKind, registry, tree};
+use crate::{Error, ExitStatus, JoinError, JoinErrorKind, memory, registry, tree};
 
 /// A process that was started, whose function returns `R`.
 ///
@@ -136,7 +136,7 @@ impl<R> Child<R> {
     ///
     /// The process belongs to another user by now.
     pub fn interrupt(&self) -> Result<(), Error> {
-        self.record.signal(libc::SIGINT)
+        self.record.interrupt()
     }
 
     /// Asks the process to end (`SIGTERM`), gives it so much time, then kills it (`SIGKILL`).
@@ -339,9 +339,15 @@ impl<R> Child<R> {
                 Failure::Panicked(panic) => JoinErrorKind::Panicked(panic),
                 Failure::Arguments(why) => JoinErrorKind::Arguments(why),
                 Failure::Value(why) => JoinErrorKind::Encode(why),
+                Failure::Overflow => JoinErrorKind::StackOverflow,
                 Failure::Stranger => JoinErrorKind::Stranger,
             })),
-            Ok(None) => Err(JoinError::silent(self.name(), status)),
+            Ok(None) => {
+                let memory = status.signal() == Some(libc::SIGKILL)
+                    && !self.record.was_killed()
+                    && memory::explains();
+                Err(JoinError::silent(self.name(), status, memory))
+            }
             Err(cause) => Err(error(JoinErrorKind::Decode(cause))),
         }
     }
@@ -500,7 +506,7 @@ impl ActiveChild {
     ///
     /// The process belongs to another user by now.
     pub fn interrupt(&self) -> Result<(), Error> {
-        self.0.signal(libc::SIGINT)
+        self.0.interrupt()
     }
 
     /// A descriptor (a pidfd) that can be read, as `poll` and `epoll` say, once the process has ended.

@@ -18,6 +18,8 @@ pub(crate) struct Identity {
     /// The place among the children of the parent, behind the parent's own place: 1, 2 is the second of the first.
     pub(crate) path: Vec<u32>,
     pub(crate) daemon: bool,
+    /// It may outlive its parent.
+    pub(crate) detached: bool,
     pub(crate) method: StartMethod,
     /// What the program has chosen for all.
     pub(crate) chosen: Option<StartMethod>,

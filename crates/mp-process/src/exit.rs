@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use mp_wire::Deadline;
 
-use crate::{finalize, registry, sys, zygote};
+use crate::{finalize, memory, registry, sys, zygote};
 
 /// How long daemons have between being asked to end and being killed.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Has [`finish`] called when this process exits.
 pub(crate) fn hook() {
-    HOOK.call_once(|| sys::at_exit(at_exit));
+    HOOK.call_once(|| {
+        memory::note();
+        sys::at_exit(at_exit);
+    });
 }
 
 static HOOK: Once = Once::new();
@@ -29,7 +32,8 @@ pub(crate) fn finish() {
         return;
     }
     finalize::run_last(0);
-    let children = registry::alive();
+    let mut children = registry::alive();
+    children.retain(|child| !child.is_detached());
     for child in children.iter().filter(|child| child.is_daemon()) {
         let _ = child.signal(libc::SIGTERM);
     }

@@ -96,7 +96,7 @@ fn run(
     if socket::recv(&life, Limits::default(), Deadline::NEVER).is_err() {
         sys::exit_now(125);
     }
-    boot::live_with_parent(&life);
+    boot::belong(&identity, &life);
     // The frames that own them are the parent's, and never return here.
     plan.pipes.close_raw();
     sys::no_core_dumps();
@@ -107,6 +107,7 @@ fn run(
     sys::set_short_name(&identity.name);
     Current::set(identity, life.clone());
     Panic::watch();
+    sys::report_overflow(outcome::overflow);
     event!(INFO, "child process calling its function");
     let outcome = boot::begin().unwrap_or_else(function);
     let code = outcome.exit_code();

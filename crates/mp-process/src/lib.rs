@@ -24,6 +24,7 @@ mod join;
 pub mod logging;
 #[cfg(not(feature = "tracing"))]
 mod logging;
+mod memory;
 mod method;
 mod outcome;
 mod process;

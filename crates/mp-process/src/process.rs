@@ -202,6 +202,30 @@ impl<R> Process<R> {
         self
     }
 
+    /// Says whether the process may outlive this one; otherwise the kernel ends it with this one, whatever happens.
+    ///
+    /// A detached process is neither ended nor waited for when this one ends. It leads a session of its own, so that the end of
+    /// a terminal is not its end either. While this process lives it is a child like others: it can be joined, and killed.
+    /// Its own children end with it.
+    ///
+    /// # Python
+    ///
+    /// Every child there outlives a parent that is killed, if nobody sees to it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_process::Process;
+    ///
+    /// let child = Process::new(|| 5, ()).detached(true).start()?;
+    /// assert_eq!(child.join()?, 5);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn detached(mut self, detached: bool) -> Self {
+        self.plan.detached = detached;
+        self
+    }
+
     /// Chooses how the process is started; without this as the program has [chosen](crate::set_start_method), or else by
     /// [`StartMethod::Forkserver`].
     pub fn start_method(mut self, method: StartMethod) -> Self {
@@ -247,7 +271,7 @@ impl<R> Process<R> {
         R: Serialize + DeserializeOwned,
     {
         let Self { work, mut plan } = self;
-        plan.open_streams()?;
+        plan.prepare()?;
         let method = plan.method.unwrap_or_else(context::settle);
         plan.method = Some(method);
         let record = match (work, method) {

@@ -9,7 +9,7 @@ use crate::image::Image;
 use crate::outcome::Outcome;
 use crate::record::{Reaper, Record};
 use crate::registry::{self, Pair};
-use crate::settings::{self, Pipes, Settings, Settled, Variable};
+use crate::settings::{self, Leads, Pipes, Settings, Settled, Variable};
 use crate::wire::{self, First, Job};
 use crate::zygote::{self, Refusal};
 use crate::{
@@ -26,6 +26,7 @@ pub(crate) struct Plan {
     pub(crate) number: u32,
     pub(crate) name: Option<String>,
     pub(crate) daemon: Option<bool>,
+    pub(crate) detached: bool,
     pub(crate) method: Option<StartMethod>,
     pub(crate) any_threads: bool,
     pub(crate) environment: Vec<Variable>,
@@ -41,6 +42,7 @@ impl Plan {
             number,
             name: None,
             daemon: None,
+            detached: false,
             method,
             any_threads: false,
             environment: Vec::new(),
@@ -50,8 +52,11 @@ impl Plan {
         }
     }
 
-    /// Opens what the streams are to be.
-    pub(crate) fn open_streams(&mut self) -> Result<(), Error> {
+    /// Completes the settings, and opens what the streams are to be.
+    pub(crate) fn prepare(&mut self) -> Result<(), Error> {
+        if self.detached {
+            self.settings.leads.get_or_insert(Leads::Session);
+        }
         let streams = std::mem::take(&mut self.streams);
         (self.settings.streams, self.pipes) = settings::open(streams)
             .map_err(|error| Error::from_io("no standard streams for a new process", error))?;
@@ -85,6 +90,7 @@ impl Plan {
             name: self.name(),
             path: self.path(),
             daemon: self.is_daemon(),
+            detached: self.detached,
             method: self.method(),
             chosen: context::chosen(),
             log: logging::setup(),
@@ -126,8 +132,7 @@ pub(crate) fn copy(
     };
     let copied = fork::fork(plan, environment, function)?;
     let serial = registry::next_serial();
-    let (name, daemon) = (plan.name(), plan.is_daemon());
-    let record = Record::new(serial, name, daemon, copied.pid, copied.process, Reaper::Here);
+    let record = Record::new(serial, plan, copied.pid, copied.process, Reaper::Here);
     let record = Arc::new(record);
     settled(plan, &record, &copied.life)?;
     registry::enter(serial, &record, copied.life);
@@ -173,9 +178,7 @@ fn spawned(plan: &Plan, job: &Message, args: &Message) -> Result<Arc<Record>, Er
     let executed = execute::execute(&theirs, &settings::environment(&plan.environment)?)?;
     drop(theirs);
     pair.sent();
-    let (name, daemon) = (plan.name(), plan.is_daemon());
-    let record =
-        Record::new(pair.serial(), name, daemon, executed.pid, executed.process, Reaper::Here);
+    let record = Record::new(pair.serial(), plan, executed.pid, executed.process, Reaper::Here);
     let record = Arc::new(record);
     match send(&ours, job, args) {
         // It waited for the first of them, and the end of its socket ends it.
@@ -201,9 +204,8 @@ fn forked(plan: &Plan, job: &Message, args: &Message) -> Result<Arc<Record>, Err
         let environment = settings::environment(&plan.environment)?;
         match zygote::fork(&zygote, &pair, &ours, theirs, environment) {
             Ok(born) => {
-                let (name, daemon) = (plan.name(), plan.is_daemon());
                 let serial = pair.serial();
-                let record = Record::new(serial, name, daemon, born.pid, born.process, born.reaper);
+                let record = Record::new(serial, plan, born.pid, born.process, born.reaper);
                 let record = Arc::new(record);
                 settled(plan, &record, &ours)?;
                 registry::enter(serial, &record, ours);

@@ -9,9 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::ExitStatus;
 
+mod overflow;
 mod settings;
 mod signals;
 
+pub(crate) use overflow::*;
 pub(crate) use settings::*;
 pub(crate) use signals::*;
 
@@ -45,6 +47,16 @@ pub(crate) fn pidfd_signal(process: BorrowedFd<'_>, signal: i32) -> io::Result<(
         Err(error) if error.raw_os_error() != Some(libc::ESRCH) => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Sends a signal to the main thread of a process (6.9 and later).
+pub(crate) fn pidfd_signal_thread(process: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    const PIDFD_SIGNAL_THREAD: u32 = 1;
+    let (info, flags) = (std::ptr::null::<libc::siginfo_t>(), PIDFD_SIGNAL_THREAD);
+    let fd = process.as_raw_fd();
+    // SAFETY: a null pointer for the details asks for those of `tgkill`.
+    let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, info, flags) };
+    check(sent).map(drop)
 }
 
 /// Reaps a child of this process if it has ended; `None` while it runs.

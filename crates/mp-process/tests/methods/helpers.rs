@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::Duration;
 
-use mp_process::StartMethod;
+use mp_process::{StartMethod, Stdio};
 use mp_wire::Fd;
 
 use crate::support::{hear, idle, pair, process, raw_fork, tell, zygote};
@@ -38,6 +38,11 @@ pub(crate) fn run(name: &str, method: StartMethod) {
         "relays" => crate::logs::relays(method),
         #[cfg(feature = "tracing")]
         "hands_on" => crate::logs::hands_on(method),
+        "detaches" => detaches(method),
+        "detaches_and_idles" => {
+            detaches(method);
+            idle();
+        }
         "finalizers" => scopes::finalizers(method),
         "zygote" => say(&zygote().to_string()),
         "zygote_then_idle" => {
@@ -191,7 +196,14 @@ fn keyboard_handled(method: StartMethod) {
     let (ours, theirs) = pair();
     let child = process(method, work, (theirs,)).start().unwrap();
     hear(&ours).unwrap();
-    let other = process(method, idle, ()).start().unwrap();
+    let wait = |socket: Fd| {
+        tell(&socket, "ready");
+        idle();
+    };
+    let (other_ours, theirs) = pair();
+    let other = process(method, wait, (theirs,)).start().unwrap();
+    // Two interrupts that both come before a process looks are one.
+    hear(&other_ours).unwrap();
     say("ready");
     crate::support::until(|| crate::support::counted() > 0);
     say("decided: finish");
@@ -199,4 +211,24 @@ fn keyboard_handled(method: StartMethod) {
     say(&format!("joined {}", child.join().unwrap()));
     other.interrupt().unwrap();
     say(&format!("interrupted {}", other.wait().exit_code().unwrap()));
+}
+
+/// A detached child with a child of its own, and another one that is neither.
+fn detaches(method: StartMethod) {
+    let own = |socket: Fd, method: StartMethod| {
+        tell(&socket, &std::process::id().to_string());
+        let below = |socket: Fd| {
+            tell(&socket, &std::process::id().to_string());
+            idle();
+        };
+        drop(process(method, below, (socket,)).start().unwrap());
+        idle();
+    };
+    let (ours, theirs) = pair();
+    let plan = process(method, own, (theirs, method)).detached(true);
+    drop(plan.stdout(Stdio::null()).start().unwrap());
+    say(&hear(&ours).unwrap());
+    say(&hear(&ours).unwrap());
+    let other = process(method, idle, ()).daemon(true).start().unwrap();
+    say(&other.pid().to_string());
 }

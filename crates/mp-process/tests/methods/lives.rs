@@ -25,6 +25,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("zygote_killed_again_and_again", zygote_killed_often, &[StartMethod::Forkserver]),
     ("zygote_goes_with_its_user", zygote_goes, &[StartMethod::Forkserver]),
     ("zygote_ignores_the_keyboard", zygote_ignores_keyboard, &[StartMethod::Forkserver]),
+    ("detached_children_outlive_their_parent", detached, ALL),
     ("keyboard_ends_the_parent_and_all_quietly", keyboard_ends_all, ALL),
     ("keyboard_is_left_to_the_parent", keyboard_left_to_parent, ALL),
     ("handles_in_a_copy_are_of_no_use", copied_handles, ALL),
@@ -68,6 +69,24 @@ fn die_while_starting(method: StartMethod) {
         parent.wait().unwrap();
         output.read_to_string(&mut line).unwrap();
     }
+}
+
+fn detached(method: StartMethod) {
+    for how in ["detaches", "detaches_and_idles"] {
+        let mut parent = helper(how, method).spawn().unwrap();
+        let (pids, _output) = pids(&mut parent, 3);
+        if how == "detaches_and_idles" {
+            parent.kill().unwrap();
+        }
+        parent.wait().unwrap();
+        let [detached, its_own, other] = pids[..] else { panic!("{pids:?}") };
+        until(|| !runs(other));
+        assert!(runs(detached) && runs(its_own));
+        signal(detached, libc::SIGKILL);
+        until(|| !runs(detached) && !runs(its_own));
+    }
+    let child = process(method, || 5, ()).detached(true).start().unwrap();
+    assert_eq!(child.join().unwrap(), 5);
 }
 
 fn forks_keep_nothing(method: StartMethod) {
