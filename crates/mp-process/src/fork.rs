@@ -62,25 +62,35 @@ pub(crate) fn fork(
     let err = io::stderr().lock();
     let _ = out.flush();
     sys::flush_c_streams();
+    // Room for the descriptor of the child, without which there must not be one.
+    let room = sys::pidfd_open(sys::pid()).map_err(failed)?;
     // A handler of the parent's must not run in the copy.
     let blocked = sys::Blocked::new();
+    let waits = plan.any_threads || sys::ignores_children();
     match sys::fork().map_err(failed)? {
         Forked::Child => {
             sys::fresh_signals();
             sys::leave_keyboard_to_parent();
             sys::unblock_signals();
             drop((out, err, forking));
-            drop(ours);
+            drop((ours, room));
+            if waits && socket::recv(&theirs, Limits::default(), Deadline::NEVER).is_err() {
+                sys::exit_now(125);
+            }
             run(identity, theirs, plan, environment, function)
         }
         Forked::Parent(pid) => {
-            drop((out, err, theirs, blocked));
-            // The child waits for a word: it cannot be gone yet, unless somebody has killed it.
+            drop((out, err, theirs, room));
+            // The number is the child's for as long as nobody reaps it. Nobody can: there is no other thread, no handler
+            // runs now, and the kernel does not do it. Otherwise the child waits for a word, and is not gone yet.
             let process = sys::pidfd_open(pid).map_err(|error| {
                 sys::abandon(pid);
                 failed(error)
             })?;
-            let _ = socket::send(&ours, &[], &[], Deadline::NEVER);
+            drop(blocked);
+            if waits {
+                let _ = socket::send(&ours, &[], &[], Deadline::NEVER);
+            }
             Ok(Copied { pid, process, life: ours })
         }
     }
@@ -93,9 +103,6 @@ fn run(
     environment: Option<Vec<u8>>,
     function: Box<dyn FnOnce() -> Outcome + '_>,
 ) -> ! {
-    if socket::recv(&life, Limits::default(), Deadline::NEVER).is_err() {
-        sys::exit_now(125);
-    }
     boot::belong(&identity, &life);
     // The frames that own them are the parent's, and never return here.
     plan.pipes.close_raw();

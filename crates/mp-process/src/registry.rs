@@ -62,9 +62,14 @@ impl State {
 }
 
 fn state() -> MutexGuard<'static, State> {
+    hook();
+    lock()
+}
+
+/// Has the registry emptied in copies of this process.
+pub(crate) fn hook() {
     static HOOKED: Once = Once::new();
     HOOKED.call_once(|| sys::at_fork(before_fork, parent_forked, forked));
-    lock()
 }
 
 fn lock() -> MutexGuard<'static, State> {

@@ -22,14 +22,20 @@ static MESSAGE: OnceLock<Vec<u8>> = OnceLock::new();
 
 /// Has the parent told if this thread, the only one of a child, runs out of stack.
 pub(crate) fn report_overflow(message: impl FnOnce() -> Vec<u8>) {
-    MESSAGE.get_or_init(message);
-    let stack: &'static mut [u8] = Box::leak(vec![0_u8; STACK].into_boxed_slice());
+    keep_overflow_message(message);
+    // Not zeroed: in a process that has just been forked each page would be copied for it.
+    let stack = Box::leak(Box::<[u8]>::new_uninit_slice(STACK));
     let stack = libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: STACK };
     // SAFETY: the memory is this thread's for good, and as large as it says.
     if unsafe { libc::sigaltstack(&stack, std::ptr::null_mut()) } == 0 {
         handle(libc::SIGSEGV, fault, libc::SA_ONSTACK);
         handle(libc::SIGBUS, fault, libc::SA_ONSTACK);
     }
+}
+
+/// Makes the message before it is needed.
+pub(crate) fn keep_overflow_message(message: impl FnOnce() -> Vec<u8>) {
+    MESSAGE.get_or_init(message);
 }
 
 extern "C" fn fault(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {

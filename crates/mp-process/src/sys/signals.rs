@@ -72,6 +72,15 @@ impl Drop for Blocked {
     }
 }
 
+/// Says whether the kernel reaps the children of this process by itself.
+pub(crate) fn ignores_children() -> bool {
+    // SAFETY: all zeroes is a valid `sigaction`.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: null asks for what is set.
+    unsafe { libc::sigaction(libc::SIGCHLD, std::ptr::null(), &mut action) };
+    action.sa_sigaction == libc::SIG_IGN || action.sa_flags & libc::SA_NOCLDWAIT != 0
+}
+
 /// Sets all signals to what they do in a fresh Rust program.
 ///
 /// A copied handler would act for the parent: write to its pipes, set its flags.

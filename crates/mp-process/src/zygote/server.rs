@@ -9,7 +9,9 @@ use mp_wire::{Deadline, Fd, Limits, poll, socket};
 
 use super::preload;
 use crate::boot;
+use crate::outcome;
 use crate::record::Note;
+use crate::registry;
 use crate::sys::{self, Forked, On};
 use crate::wire::Request;
 
@@ -21,6 +23,7 @@ pub(crate) fn serve(control: Fd, function: Option<u64>) -> ! {
     sys::on_signal(libc::SIGQUIT, On::Ignore);
     let kept = function.map(|place| preload::run(place, &control)).unwrap_or_default();
     sys::silence_streams();
+    warm();
     let Ok(events) = sys::child_events() else { sys::exit_now(1) };
     let events = Fd::from(events);
     let mut children: HashMap<u32, Fd> = HashMap::new();
@@ -56,6 +59,13 @@ pub(crate) fn serve(control: Fd, function: Option<u64>) -> ! {
             }
         }
     }
+}
+
+/// Does once what each child would do for itself.
+fn warm() {
+    registry::hook();
+    let _ = std::io::stdout();
+    sys::keep_overflow_message(outcome::overflow);
 }
 
 fn note(request: &Request, error: &io::Error) {
