@@ -43,6 +43,10 @@ pub(crate) fn run(name: &str, method: StartMethod) {
             detaches(method);
             idle();
         }
+        "family" | "families" => {
+            say("go");
+            family(method, if name == "family" { 1 } else { 2 });
+        }
         "finalizers" => scopes::finalizers(method),
         "zygote" => say(&zygote().to_string()),
         "zygote_then_idle" => {
@@ -231,4 +235,23 @@ fn detaches(method: StartMethod) {
     say(&hear(&ours).unwrap());
     let other = process(method, idle, ()).daemon(true).start().unwrap();
     say(&other.pid().to_string());
+}
+
+/// Starts children without an end: some end by themselves, some are killed, and most have such a family of their own.
+fn family(method: StartMethod, depth: u32) {
+    let branch = |method: StartMethod, depth: u32| match depth {
+        0 => idle(),
+        _ => family(method, depth),
+    };
+    let mut living = std::collections::VecDeque::new();
+    loop {
+        process(method, || (), ()).start().unwrap().join().unwrap();
+        living.push_back(process(method, branch, (method, depth - 1)).start().unwrap());
+        if living.len() > 3
+            && let Some(oldest) = living.pop_front()
+        {
+            oldest.kill().unwrap();
+            oldest.wait();
+        }
+    }
 }

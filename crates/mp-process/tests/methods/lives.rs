@@ -6,12 +6,14 @@ use std::io::{BufRead, BufReader, PipeReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::Child as Helper;
 
+use std::time::{Duration, Instant};
+
 use mp_process::{JoinErrorKind, StartMethod, active_children};
 use mp_wire::Fd;
 
 use crate::support::{
     children, comm, exit_now, hear, helper, idle, on_terminal, pair, process, raw_fork, runs,
-    signal, tell, terminal, until, zygote,
+    signal, tell, terminal, trials, until, with_variable, zygote,
 };
 use crate::{ALL, Test};
 
@@ -25,6 +27,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("zygote_killed_again_and_again", zygote_killed_often, &[StartMethod::Forkserver]),
     ("zygote_goes_with_its_user", zygote_goes, &[StartMethod::Forkserver]),
     ("zygote_ignores_the_keyboard", zygote_ignores_keyboard, &[StartMethod::Forkserver]),
+    ("nobody_outlives_a_parent_killed_at_any_moment", killed_at_any_moment, ALL),
     ("detached_children_outlive_their_parent", detached, ALL),
     ("keyboard_ends_the_parent_and_all_quietly", keyboard_ends_all, ALL),
     ("keyboard_is_left_to_the_parent", keyboard_left_to_parent, ALL),
@@ -69,6 +72,27 @@ fn die_while_starting(method: StartMethod) {
         parent.wait().unwrap();
         output.read_to_string(&mut line).unwrap();
     }
+}
+
+// W-42, at whatever moment of starts and ends, one and two generations deep
+fn killed_at_any_moment(method: StartMethod) {
+    let mut slowest = Duration::ZERO;
+    for trial in 0..trials(10) {
+        let variable = format!("MP_PROCESS_FAMILY={}-{method}-{trial}", std::process::id());
+        let (name, value) = variable.split_once('=').unwrap();
+        let depth = if trial % 2 == 0 { "family" } else { "families" };
+        let mut parent = helper(depth, method).env(name, value).spawn().unwrap();
+        let mut output = BufReader::new(parent.stdout.take().unwrap());
+        assert_eq!(line(&mut output), "go");
+        // Spread over what it takes to start, to run and to end.
+        std::thread::sleep(Duration::from_micros(u64::from(trial) * 7919 % 20_000));
+        parent.kill().unwrap();
+        let killed = Instant::now();
+        parent.wait().unwrap();
+        until(|| with_variable(&variable).is_empty());
+        slowest = slowest.max(killed.elapsed());
+    }
+    println!("killed at any moment: nobody was left after {slowest:?}");
 }
 
 fn detached(method: StartMethod) {
@@ -168,7 +192,7 @@ fn kernel_tells() -> bool {
 }
 
 fn zygote_killed_often(method: StartMethod) {
-    for i in 0..50_u32 {
+    for i in 0..trials(50) {
         let zygote = zygote();
         signal(zygote, libc::SIGKILL);
         assert_eq!(process(method, |i: u32| i + 1, (i,)).start().unwrap().join().unwrap(), i + 1);

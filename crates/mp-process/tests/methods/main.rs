@@ -2,6 +2,8 @@
 //!
 //! The program has one thread, so that it may fork. It is also its own helper: `methods --helper NAME METHOD` is
 //! the process that a test kills, or whose output it reads.
+//!
+//! What is a matter of chance is tried a few times. `MP_PROCESS_TRIALS=500` says how often instead.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod contexts;

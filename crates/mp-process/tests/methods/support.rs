@@ -109,6 +109,24 @@ pub(crate) fn until(what: impl Fn() -> bool) {
     }
 }
 
+/// How often to try what is a matter of chance.
+pub(crate) fn trials(few: u32) -> u32 {
+    let said = std::env::var("MP_PROCESS_TRIALS").ok();
+    said.and_then(|text| text.parse().ok()).unwrap_or(few)
+}
+
+/// The processes that were executed with a variable, and their copies.
+pub(crate) fn with_variable(variable: &str) -> Vec<u32> {
+    let all = fs::read_dir("/proc").unwrap();
+    all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|pid| {
+            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            environment.split(|&byte| byte == 0).any(|text| text == variable.as_bytes())
+        })
+        .filter(|&pid| runs(pid))
+        .collect()
+}
+
 pub(crate) fn idle() {
     loop {
         std::thread::park();
