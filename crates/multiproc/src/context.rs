@@ -57,7 +57,7 @@ pub trait Factories: Sized {
         Queue::bounded(items)
     }
 
-    /// [`pipe`](crate::pipe).
+    /// [`pipe`](crate::pipe()).
     fn pipe<T>(self) -> io::Result<(Connection<T>, Connection<T>)> {
         crate::pipe()
     }
