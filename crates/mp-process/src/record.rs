@@ -231,6 +231,12 @@ impl Record {
         if sys::poll(self.sentinel(), libc::POLLIN, 0) == 0 {
             return None;
         }
+        // Its new parent may be this one, as the first process of a container.
+        if self.is_ours()
+            && let Ok(Some(status)) = sys::reap(self.sentinel())
+        {
+            return Some(status);
+        }
         // The kernel tells once its new parent has reaped it, which may be about to happen, or never.
         for pause in [0, 1, 5, 20, 100, 300] {
             if let Some(status) = sys::exit_info(self.sentinel()) {

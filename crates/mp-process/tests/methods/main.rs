@@ -15,6 +15,7 @@ mod lives;
 #[cfg(feature = "tracing")]
 mod logs;
 mod options;
+mod places;
 mod scopes;
 mod states;
 mod support;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         options::TESTS,
         contexts::TESTS,
         scopes::TESTS,
+        places::TESTS,
         #[cfg(feature = "tracing")]
         logs::TESTS,
     ]
