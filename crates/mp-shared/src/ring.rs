@@ -3,6 +3,7 @@
 mod error;
 mod get;
 mod layout;
+mod lend;
 mod put;
 mod record;
 
@@ -15,10 +16,13 @@ use mp_wire::{Deadline, Fd};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 pub use self::error::{GetError, PutError, PutManyError};
+pub use self::get::Target;
 use self::layout::{
     ARENA, BACKED, HEADER_AT, Head, Header, Place, Tail, UNIT, arena_size, arena_start,
 };
-use crate::robust::{LockError, RawLock};
+pub use self::lend::{Lent, Reservation};
+use crate::robust::LockError;
+use crate::robust::linked::{Cell, keep};
 use crate::segment::{HEADER_LEN, Segment, View};
 use crate::{Error, ErrorKind};
 use mp_wire::Spin;
@@ -68,6 +72,7 @@ pub struct Ring {
     header: View<Header>,
     segment: Segment,
     capacity: u64,
+    byte_capacity: u64,
     record_limit: u64,
     last_arena: u32,
     local: Arc<Local>,
@@ -115,6 +120,7 @@ pub struct Record {
 #[must_use]
 pub struct Builder {
     capacity: u64,
+    byte_capacity: u64,
     record_limit: u64,
     reserve: usize,
 }
@@ -123,6 +129,14 @@ impl Builder {
     /// Lets the ring have at most so many items at a time; zero stands for no bound.
     pub fn capacity(mut self, items: usize) -> Self {
         self.capacity = items as u64;
+        self
+    }
+
+    /// Lets the items in the ring have at most so many bytes together; zero stands for no bound.
+    ///
+    /// A record that is larger than that alone is [`PutError::TooLarge`].
+    pub fn byte_capacity(mut self, bytes: usize) -> Self {
+        self.byte_capacity = bytes as u64;
         self
     }
 
@@ -159,13 +173,16 @@ impl Builder {
         segment.commit(first..first + ARENA)?;
         let header = segment.bind::<Header>(HEADER_AT)?;
         header.capacity.store(self.capacity, Ordering::Relaxed);
+        header.byte_capacity.store(self.byte_capacity, Ordering::Relaxed);
         header.record_limit.store(self.record_limit, Ordering::Relaxed);
         header.last_arena.store(last_arena, Ordering::Relaxed);
         let place = Place { epoch: 0, arena: 0 };
         let size = ARENA as u64;
-        let tail = Tail { position: 0, items: 0, place, backed: size, limit: size, taken: 0 };
+        let (position, items, bytes) = (0, 0, 0);
+        let (backed, limit, taken, taken_bytes) = (size, size, 0, 0);
+        let tail = Tail { position, items, place, backed, limit, taken, bytes, taken_bytes };
         header.tail.init(&tail);
-        header.head.init(&Head { position: 0, items: 0, place, freed: 0, put: 0 });
+        header.head.init(&Head { position, items, place, freed: 0, put: 0, bytes });
         Ring::open(segment)
     }
 }
@@ -191,7 +208,7 @@ impl Ring {
 
     /// Starts to make a ring with other settings.
     pub fn builder() -> Builder {
-        Builder { capacity: 0, record_limit: u64::MAX, reserve: RESERVE }
+        Builder { capacity: 0, byte_capacity: 0, record_limit: u64::MAX, reserve: RESERVE }
     }
 
     fn open(segment: Segment) -> Result<Self, Error> {
@@ -204,9 +221,12 @@ impl Ring {
         // An item fits into the last arena but one, together with its head and a jump. So the largest finds place in an
         // empty ring always: if what is left of one of the two is too small, at the beginning of the other.
         let largest = arena_size(last_arena - 1) - 2 * UNIT as u64;
+        let byte_capacity = header.byte_capacity.load(Ordering::Relaxed);
+        let most = if byte_capacity == 0 { largest } else { largest.min(byte_capacity) };
         Ok(Self {
             capacity: header.capacity.load(Ordering::Relaxed),
-            record_limit: header.record_limit.load(Ordering::Relaxed).min(largest),
+            byte_capacity,
+            record_limit: header.record_limit.load(Ordering::Relaxed).min(most),
             last_arena,
             header,
             segment,
@@ -335,6 +355,35 @@ impl Ring {
         self.get_one(bytes, deadline, hook, |_| ())
     }
 
+    /// Takes the first record into a target of another kind than a vector.
+    ///
+    /// # Errors
+    ///
+    /// See [`GetError`]. What the target refuses is still in the ring.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_shared::ring::Ring;
+    /// use mp_wire::Deadline;
+    ///
+    /// let ring = Ring::new()?;
+    /// ring.put(1, &[b"five!"], Deadline::NEVER)?;
+    /// let mut bytes = [0; 5];
+    /// assert_eq!(ring.get_to(&mut bytes[..], Deadline::NEVER)?.tag, 1);
+    /// assert_eq!(&bytes, b"five!");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn get_to<B: Target + ?Sized>(
+        &self,
+        target: &mut B,
+        deadline: Deadline,
+    ) -> Result<Item, GetError> {
+        let hook = |_| Ok::<(), Infallible>(());
+        self.get_one(target, deadline, hook, |()| ()).map(|(item, ())| item)
+    }
+
     /// As [`Ring::get_with`], and calls `after` when the record is the caller's, before the next one can be taken.
     ///
     /// Both hooks run under the lock of the consumers.
@@ -348,7 +397,7 @@ impl Ring {
     /// See [`GetError`].
     pub fn get_around<X, E>(
         &self,
-        bytes: &mut Vec<u8>,
+        bytes: &mut (impl Target + ?Sized),
         deadline: Deadline,
         before: impl FnOnce(Item) -> Result<X, E>,
         after: impl FnOnce(&X),
@@ -405,12 +454,19 @@ impl Ring {
     ///
     /// The ring is damaged.
     pub fn len(&self) -> Result<usize, Error> {
+        let (items, _) = self.backlog()?;
+        Ok(usize::try_from(items).unwrap_or(usize::MAX))
+    }
+
+    /// How many items there are, and how many bytes they have.
+    fn backlog(&self) -> Result<(u64, u64), Error> {
         loop {
             let (before, head) = self.header.head.peek::<Head>(self.last_arena)?;
             let (_, tail) = self.header.tail.peek::<Tail>(self.last_arena)?;
             if self.header.head.word().snapshot().count() == before.count() {
                 let items = tail.items.checked_sub(head.items).ok_or_else(layout::damaged)?;
-                return Ok(usize::try_from(items).unwrap_or(usize::MAX));
+                let bytes = tail.bytes.checked_sub(head.bytes).ok_or_else(layout::damaged)?;
+                return Ok((items, bytes));
             }
         }
     }
@@ -432,6 +488,23 @@ impl Ring {
     pub fn is_full(&self) -> Result<bool, Error> {
         let Some(capacity) = self.capacity() else { return Ok(false) };
         self.len().map(|len| len >= capacity)
+    }
+
+    /// How many bytes the items in the ring have together, at some moment during the call.
+    ///
+    /// # Errors
+    ///
+    /// The ring is damaged.
+    pub fn bytes(&self) -> Result<usize, Error> {
+        let (_, bytes) = self.backlog()?;
+        Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
+    }
+
+    /// How many bytes the items in the ring may have together; none if that is not bounded.
+    #[must_use]
+    pub fn byte_capacity(&self) -> Option<usize> {
+        let most = usize::try_from(self.byte_capacity).unwrap_or(usize::MAX);
+        Some(most).filter(|&most| most > 0)
     }
 
     /// How many items the ring may have; none if it is not bounded.
@@ -457,7 +530,7 @@ impl Ring {
         // First the word on which a producer may be asleep, with the lock of the tail in its hands.
         head.word().close();
         // Under the lock, so that no put can commit behind the back of a consumer that has seen the end; not at any price.
-        let held = tail.lock().lock(Deadline::after(PATIENCE)).map(|_| Held(tail.lock()));
+        let held = tail.lock().lock_briefly(Deadline::after(PATIENCE));
         tail.word().close();
         drop(held);
     }
@@ -475,14 +548,18 @@ impl Ring {
     }
 }
 
-/// A lock that is released at the end.
-struct Held<'a>(&'a RawLock);
-
-impl Drop for Held<'_> {
-    #[inline]
+impl Drop for Ring {
     fn drop(&mut self) {
-        // Fails only in a forked copy of the holder, where it is right not to release it.
-        let _ = self.0.unlock();
+        for side in [&self.header.tail, &self.header.head] {
+            // A guard that was leaked: its lock is in the list of a thread of this process.
+            let offset =
+                std::ptr::from_ref(side.lock()).addr() - std::ptr::from_ref(&*self.header).addr();
+            if side.lock().may_outlive_its_handle()
+                && let Ok(cell) = self.segment.bind::<Cell>(HEADER_AT + offset)
+            {
+                keep(cell);
+            }
+        }
     }
 }
 

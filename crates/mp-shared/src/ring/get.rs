@@ -7,8 +7,10 @@ use super::layout::{
     FIRST_PUNCHED, Head as Position, Place, STEP, Tail, UNIT, arena_start, damaged,
 };
 use super::record::{Head, footprint};
-use super::{Held, Item, Record, Ring};
+use super::{Item, Record, Ring};
 use crate::robust::LockError;
+use crate::robust::linked::{Brief, Cell};
+use crate::segment::Segment;
 use crate::{Error, sys};
 
 /// Makes a failure that has nothing to do with the hook one of an operation with a hook.
@@ -21,33 +23,66 @@ fn plain<E>(error: GetError) -> GetError<E> {
     }
 }
 
+/// What a record is copied into.
+pub trait Target {
+    /// Takes `len` bytes of the segment, from `at` on, in place of what it held.
+    ///
+    /// It is called under the lock of the consumers: it must not wait for anybody.
+    ///
+    /// # Errors
+    ///
+    /// It has no room for them. The record is then still there.
+    fn fill(&mut self, segment: &Segment, at: usize, len: usize) -> Result<(), Error>;
+}
+
+impl Target for Vec<u8> {
+    #[inline]
+    fn fill(&mut self, segment: &Segment, at: usize, len: usize) -> Result<(), Error> {
+        self.clear();
+        segment.append_to(at, len, self)
+    }
+}
+
+/// As many bytes as the record has to have.
+impl Target for [u8] {
+    #[inline]
+    fn fill(&mut self, segment: &Segment, at: usize, len: usize) -> Result<(), Error> {
+        if len == self.len() { segment.copy_out(at, self) } else { Err(damaged()) }
+    }
+}
+
 impl Ring {
     #[inline]
-    pub(super) fn get_one<X, E>(
+    pub(super) fn get_one<X, E, B: Target + ?Sized>(
         &self,
-        bytes: &mut Vec<u8>,
+        bytes: &mut B,
         deadline: Deadline,
         hook: impl FnOnce(Item) -> Result<X, E>,
         after: impl FnOnce(&X),
     ) -> Result<(Item, X), GetError<E>> {
-        bytes.clear();
         let held = self.lock_head(deadline).map_err(plain)?;
         let mut head = self.head_with_item(deadline).map_err(plain)?;
         let (tag, len) = self.find_item(&mut head)?;
         let item = Item { tag, sequence: head.items };
         let at = head.place.at(head.position) + UNIT;
-        self.segment.append_to(at, len as usize, bytes)?;
+        bytes.fill(&self.segment, at, len as usize)?;
         let beside = hook(item).map_err(GetError::Hook)?;
-        head.position += footprint(len).ok_or_else(damaged)?;
-        head.items += 1;
-        if head.place.arena < FIRST_PUNCHED {
-            head.freed = head.position;
-        }
-        self.take(&head);
-        self.give_back(&mut head);
+        self.take_item(&mut head, len)?;
         after(&beside);
         drop(held);
         Ok((item, beside))
+    }
+
+    /// Takes the item of `len` bytes that the head is at off the ring.
+    #[inline]
+    pub(super) fn take_item(&self, head: &mut Position, len: u64) -> Result<(), Error> {
+        advance(head, len)?;
+        if head.place.arena < FIRST_PUNCHED {
+            head.freed = head.position;
+        }
+        self.take(head);
+        self.give_back(head);
+        Ok(())
     }
 
     /// Takes the first few records in one commit; returns how many.
@@ -114,38 +149,42 @@ impl Ring {
         }
         self.segment.append_to(head.place.at(head.position) + UNIT, len as usize, bytes)?;
         let item = Item { tag, sequence: head.items };
-        head.position += footprint(len).ok_or_else(damaged)?;
-        head.items += 1;
+        advance(head, len)?;
         Ok(Some(Record { item, end: bytes.len() }))
     }
 
     #[inline]
-    fn lock_head(&self, deadline: Deadline) -> Result<Held<'_>, GetError> {
-        let lock = self.header.head.lock();
-        match lock.lock(deadline) {
-            Ok(_) => Ok(Held(lock)),
-            Err(error) => self.lock_head_later(error, deadline),
+    fn lock_head(&self, deadline: Deadline) -> Result<Brief<'_>, GetError> {
+        match self.header.head.lock().lock_briefly(deadline) {
+            Ok(held) => Ok(held),
+            Err(error) => self.lock_head_later(error, deadline, Cell::lock_briefly),
         }
     }
 
+    /// The lock of the consumers was held.
     #[cold]
-    fn lock_head_later(&self, error: LockError, deadline: Deadline) -> Result<Held<'_>, GetError> {
+    pub(super) fn lock_head_later<'a, L>(
+        &'a self,
+        error: LockError,
+        deadline: Deadline,
+        take: impl Fn(&'a Cell, Deadline) -> Result<L, LockError>,
+    ) -> Result<L, GetError> {
         let lock = self.header.head.lock();
         let mut result = Err(error);
         if deadline == Deadline::NOW {
             let end = Deadline::after(super::PATIENCE);
-            while result == Err(LockError::TimedOut) && !end.is_past() {
+            while matches!(result, Err(LockError::TimedOut)) && !end.is_past() {
                 if self.is_empty()? {
                     let closed = self.header.tail.word().is_closed();
                     return Err(if closed { GetError::Closed } else { GetError::Empty });
                 }
                 // There is an item, so the one before us is about to finish. It may take the last one and then wait for
                 // the next, with the lock in its hands: look again soon.
-                result = lock.lock(Deadline::after(super::SOON));
+                result = take(lock, Deadline::after(super::SOON));
             }
         }
         match result {
-            Ok(_) => Ok(Held(lock)),
+            Ok(held) => Ok(held),
             Err(LockError::TimedOut) => Err(GetError::Empty),
             Err(error) => Err(GetError::Failed(super::lock_failed(error))),
         }
@@ -153,7 +192,7 @@ impl Ring {
 
     /// Reads the head; waits until there is an item.
     #[inline]
-    fn head_with_item(&self, deadline: Deadline) -> Result<Position, GetError> {
+    pub(super) fn head_with_item(&self, deadline: Deadline) -> Result<Position, GetError> {
         let mut head: Position = self.header.head.load(self.last_arena)?;
         loop {
             if head.items < head.put {
@@ -177,7 +216,7 @@ impl Ring {
 
     /// Moves the head to the next item, across ends of arenas and jumps; returns its tag and its length.
     #[inline]
-    fn find_item(&self, head: &mut Position) -> Result<(u64, u64), Error> {
+    pub(super) fn find_item(&self, head: &mut Position) -> Result<(u64, u64), Error> {
         // Each arena on the path is left once; a damaged path might lead around for ever.
         for _ in 0..=2 * self.last_arena + 2 {
             let record = Head::read(&self.segment, head.place.at(head.position))?;
@@ -240,4 +279,13 @@ impl Ring {
         self.header.head.store(head);
         self.header.head.word().commit();
     }
+}
+
+/// Moves the head behind an item of `len` bytes.
+#[inline]
+fn advance(head: &mut Position, len: u64) -> Result<(), Error> {
+    head.position += footprint(len).ok_or_else(damaged)?;
+    head.items += 1;
+    head.bytes += len;
+    Ok(())
 }

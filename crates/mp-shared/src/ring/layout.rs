@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use crate::Error;
-use crate::robust::RawLock;
+use crate::robust::linked::Cell;
 use crate::segment::{HEADER_LEN, Shared};
 use crate::word::{CommitWord, Snapshot};
 
@@ -19,6 +19,9 @@ pub(super) const STEP: u64 = 256 << 10;
 
 /// How many epochs the path remembers; more than there are arenas.
 const EPOCHS: usize = 32;
+
+/// The words of a position, which fill a line.
+const FIELDS: usize = 8;
 
 /// Beyond what any counter reaches, and far enough from the end that sums of what is below it do not overflow.
 const NEVER: u64 = 1 << 62;
@@ -43,6 +46,8 @@ pub(super) struct Apart<T>(pub(super) T);
 pub(super) struct Header {
     /// The most items, zero for no bound.
     pub(super) capacity: AtomicU64,
+    /// The most bytes of all items together, zero for no bound.
+    pub(super) byte_capacity: AtomicU64,
     /// The most bytes of one record.
     pub(super) record_limit: AtomicU64,
     /// The number of the last arena.
@@ -56,14 +61,14 @@ pub(super) struct Header {
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Side {
-    lock: Apart<RawLock>,
+    lock: Apart<Cell>,
     word: Apart<CommitWord>,
     slots: Apart<[Slot; 2]>,
 }
 
 #[derive(Debug)]
 #[repr(C, align(64))]
-struct Slot([AtomicU64; 6]);
+struct Slot([AtomicU64; FIELDS]);
 
 const _: () = assert!(size_of::<Header>() == 1024 && HEADER_AT + HEADER_LEN == 128);
 const _: () = assert!(HEADER_AT + size_of::<Header>() <= BACKED);
@@ -136,6 +141,10 @@ pub(super) struct Tail {
     pub(super) limit: u64,
     /// How many items had been taken when somebody last looked.
     pub(super) taken: u64,
+    /// How many bytes all items had together.
+    pub(super) bytes: u64,
+    /// How many of those had been taken when somebody last looked.
+    pub(super) taken_bytes: u64,
 }
 
 /// Where the consumers are.
@@ -148,24 +157,28 @@ pub(super) struct Head {
     pub(super) freed: u64,
     /// How many items had been put when somebody last looked.
     pub(super) put: u64,
+    /// How many bytes the items taken had together.
+    pub(super) bytes: u64,
 }
 
 /// A position as it lies in a slot.
 pub(super) trait Position: Sized {
-    fn to_fields(&self) -> [u64; 6];
+    fn to_fields(&self) -> [u64; FIELDS];
     /// Takes what another process may have written; nothing, if it makes no sense.
-    fn from_fields(fields: [u64; 6], last_arena: u32) -> Option<Self>;
+    fn from_fields(fields: [u64; FIELDS], last_arena: u32) -> Option<Self>;
 }
 
 impl Position for Tail {
     #[inline]
-    fn to_fields(&self) -> [u64; 6] {
-        [self.position, self.items, self.place.pack(), self.backed, self.limit, self.taken]
+    fn to_fields(&self) -> [u64; FIELDS] {
+        let (position, items, place) = (self.position, self.items, self.place.pack());
+        let (backed, limit, taken) = (self.backed, self.limit, self.taken);
+        [position, items, place, backed, limit, taken, self.bytes, self.taken_bytes]
     }
 
     #[inline]
-    fn from_fields(fields: [u64; 6], last_arena: u32) -> Option<Self> {
-        let [position, items, place, backed, limit, taken] = fields;
+    fn from_fields(fields: [u64; FIELDS], last_arena: u32) -> Option<Self> {
+        let [position, items, place, backed, limit, taken, bytes, taken_bytes] = fields;
         let place = Place::unpack(place);
         let sound = place.arena <= last_arena
             && place.epoch < NEVER >> 8
@@ -174,20 +187,23 @@ impl Position for Tail {
             && items < NEVER
             && limit.checked_sub(position).is_some_and(|room| room <= place.size())
             && backed <= limit.max(place.size())
-            && taken <= items;
-        sound.then_some(Self { position, items, place, backed, limit, taken })
+            && taken <= items
+            && bytes < NEVER
+            && taken_bytes <= bytes;
+        let position = Self { position, items, place, backed, limit, taken, bytes, taken_bytes };
+        sound.then_some(position)
     }
 }
 
 impl Position for Head {
     #[inline]
-    fn to_fields(&self) -> [u64; 6] {
-        [self.position, self.items, self.place.pack(), self.freed, self.put, 0]
+    fn to_fields(&self) -> [u64; FIELDS] {
+        [self.position, self.items, self.place.pack(), self.freed, self.put, self.bytes, 0, 0]
     }
 
     #[inline]
-    fn from_fields(fields: [u64; 6], last_arena: u32) -> Option<Self> {
-        let [position, items, place, freed, put, _] = fields;
+    fn from_fields(fields: [u64; FIELDS], last_arena: u32) -> Option<Self> {
+        let [position, items, place, freed, put, bytes, ..] = fields;
         let place = Place::unpack(place);
         let sound = place.arena <= last_arena
             && place.epoch < NEVER >> 8
@@ -195,14 +211,15 @@ impl Position for Head {
             && position < NEVER
             && put < NEVER
             && position.checked_sub(freed).is_some_and(|behind| behind <= place.size())
-            && items <= put;
-        sound.then_some(Self { position, items, place, freed, put })
+            && items <= put
+            && bytes < NEVER;
+        sound.then_some(Self { position, items, place, freed, put, bytes })
     }
 }
 
 impl Side {
     #[inline]
-    pub(super) fn lock(&self) -> &RawLock {
+    pub(super) fn lock(&self) -> &Cell {
         &self.lock.0
     }
 
@@ -212,7 +229,7 @@ impl Side {
     }
 
     #[inline]
-    fn slot(&self, count: u32) -> &[AtomicU64; 6] {
+    fn slot(&self, count: u32) -> &[AtomicU64; FIELDS] {
         let [even, odd] = &self.slots.0;
         if count.is_multiple_of(2) { &even.0 } else { &odd.0 }
     }
@@ -262,7 +279,7 @@ impl Side {
 }
 
 #[inline]
-fn read(slot: &[AtomicU64; 6]) -> [u64; 6] {
+fn read(slot: &[AtomicU64; FIELDS]) -> [u64; FIELDS] {
     slot.each_ref().map(|field| field.load(Ordering::Relaxed))
 }
 
