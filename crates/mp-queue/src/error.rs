@@ -3,6 +3,8 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use mp_shared::ring;
+
 /// An error of making or using a queue, beyond its being full, empty or closed.
 ///
 /// # Examples
@@ -202,4 +204,52 @@ impl fmt::Display for GetError {
             Self::Failed(error) => error.fmt(f),
         }
     }
+}
+
+#[cold]
+pub(crate) fn refused<E>(error: ring::PutError<E>, hook: impl FnOnce(E) -> PutError) -> PutError {
+    match error {
+        ring::PutError::Full => PutError::Full,
+        ring::PutError::Closed => PutError::Closed,
+        ring::PutError::TooLarge => {
+            let what = "the item is larger than a queue takes";
+            PutError::Failed(Error::new(ErrorKind::TooLarge, what))
+        }
+        ring::PutError::Hook(error) => hook(error),
+        ring::PutError::Failed(error) => {
+            PutError::Failed(Error::shared("the item cannot be put", error))
+        }
+        _ => PutError::Failed(unknown()),
+    }
+}
+
+#[cold]
+pub(crate) fn untaken<E>(error: ring::GetError<E>, hook: impl FnOnce(E) -> GetError) -> GetError {
+    match error {
+        ring::GetError::Empty => GetError::Empty,
+        ring::GetError::Closed => GetError::Closed,
+        ring::GetError::Hook(error) => hook(error),
+        ring::GetError::Failed(error) => {
+            GetError::Failed(Error::shared("the item cannot be taken", error))
+        }
+        _ => GetError::Failed(unknown()),
+    }
+}
+
+fn unknown() -> Error {
+    Error::new(ErrorKind::Io, "the ring of the queue failed")
+}
+
+pub(crate) fn no_memory(error: mp_shared::Error) -> Error {
+    Error::shared("cannot make the memory of a queue", error)
+}
+
+/// For rings without hooks.
+pub(crate) fn not_put(error: ring::PutError) -> PutError {
+    refused(error, |never| match never {})
+}
+
+/// For rings without hooks.
+pub(crate) fn not_got(error: ring::GetError) -> GetError {
+    untaken(error, |never| match never {})
 }

@@ -5,11 +5,18 @@
 compile_error!("mp-queue works on Linux alone: it rests on memfds, futexes and SCM_RIGHTS");
 
 mod batch;
+mod builder;
+mod bytes;
 pub mod channel;
 mod error;
+mod handle;
+mod plain;
 mod queue;
 mod registry;
 
 pub use batch::{Batch, Drain, PutManyError};
+pub use builder::Builder;
+pub use bytes::{BytesQueue, BytesRef, Reservation};
 pub use error::{Error, ErrorKind, GetError, PutError};
+pub use plain::PlainQueue;
 pub use queue::{IntoIter, Iter, Queue, Results};

@@ -11,6 +11,7 @@ use mp_wire::{Deadline, Message, encode_into};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::builder::Builder;
 use crate::channel::Channel;
 use crate::{Error, ErrorKind, GetError, PutError};
 
@@ -111,14 +112,26 @@ impl<T> Queue<T> {
     /// ```
     #[doc(alias = "maxsize")]
     pub fn bounded(items: usize) -> Result<Self, Error> {
-        let items = NonZero::new(items).ok_or_else(|| {
-            let what = "a queue without room for an item is of no use; `Queue::new` has no bound";
-            Error::new(ErrorKind::InvalidInput, what)
-        })?;
-        Channel::bounded(items).map(Self::over)
+        Self::builder().capacity(items).build()
     }
 
-    fn over(channel: Channel) -> Self {
+    /// Starts to make a queue with other bounds.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_queue::Queue;
+    ///
+    /// let queue = Queue::builder().capacity(100).byte_capacity(1000).build()?;
+    /// queue.put(&[0_u8; 900])?;
+    /// assert!(queue.try_put(&[0_u8; 200]).unwrap_err().is_timeout());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn builder() -> Builder<Self> {
+        Builder::new()
+    }
+
+    pub(crate) fn over(channel: Channel) -> Self {
         Self { channel, item: PhantomData }
     }
 
@@ -144,13 +157,19 @@ impl<T> Queue<T> {
     #[must_use]
     #[doc(alias = "full")]
     pub fn is_full(&self) -> bool {
-        self.capacity().is_some_and(|capacity| self.len() >= capacity)
+        self.channel.ring().is_full().unwrap_or(false)
     }
 
     /// The most items that it holds; `None` without a bound.
     #[must_use]
     pub fn capacity(&self) -> Option<usize> {
         self.channel.capacity().map(NonZero::get)
+    }
+
+    /// The most bytes that its items have together, as they are encoded; `None` without a bound.
+    #[must_use]
+    pub fn byte_capacity(&self) -> Option<usize> {
+        self.channel.byte_capacity().map(NonZero::get)
     }
 
     /// Closes the queue, for everyone and for good: nothing is put any more.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytemuck::Pod;
 use mp_wire::{Deadline, Fd};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -21,6 +22,7 @@ use self::layout::{
     ARENA, BACKED, HEADER_AT, Head, Header, Place, Tail, UNIT, arena_size, arena_start,
 };
 pub use self::lend::{Lent, Reservation};
+use crate::object::hash;
 use crate::robust::LockError;
 use crate::robust::linked::{Cell, keep};
 use crate::segment::{HEADER_LEN, Segment, View};
@@ -122,6 +124,7 @@ pub struct Builder {
     capacity: u64,
     byte_capacity: u64,
     record_limit: u64,
+    label: u64,
     reserve: usize,
 }
 
@@ -144,6 +147,12 @@ impl Builder {
     pub fn record_limit(mut self, bytes: usize) -> Self {
         self.record_limit = bytes as u64;
         self
+    }
+
+    /// Makes it one of items of this type, which [`Ring::is_of`] tells: each of as many bytes as a `T` has.
+    pub fn of<T: Pod>(mut self) -> Self {
+        self.label = label::<T>();
+        self.record_limit(size_of::<T>())
     }
 
     /// Lets the ring take at most so many addresses, rounded down to a power of two: four times the largest
@@ -174,6 +183,7 @@ impl Builder {
         let header = segment.bind::<Header>(HEADER_AT)?;
         header.capacity.store(self.capacity, Ordering::Relaxed);
         header.byte_capacity.store(self.byte_capacity, Ordering::Relaxed);
+        header.label.store(self.label, Ordering::Relaxed);
         header.record_limit.store(self.record_limit, Ordering::Relaxed);
         header.last_arena.store(last_arena, Ordering::Relaxed);
         let place = Place { epoch: 0, arena: 0 };
@@ -208,7 +218,13 @@ impl Ring {
 
     /// Starts to make a ring with other settings.
     pub fn builder() -> Builder {
-        Builder { capacity: 0, byte_capacity: 0, record_limit: u64::MAX, reserve: RESERVE }
+        Builder {
+            capacity: 0,
+            byte_capacity: 0,
+            record_limit: u64::MAX,
+            label: 0,
+            reserve: RESERVE,
+        }
     }
 
     fn open(segment: Segment) -> Result<Self, Error> {
@@ -309,9 +325,24 @@ impl Ring {
         records: &[(u64, &[u8])],
         deadline: Deadline,
     ) -> Result<(), PutManyError> {
+        self.put_each(records.iter().copied(), deadline)
+    }
+
+    /// As [`Ring::put_many`], of records that are not in a slice.
+    ///
+    /// # Errors
+    ///
+    /// Not all were put: how many, and why not the next one.
+    pub fn put_each<'a, I>(&self, records: I, deadline: Deadline) -> Result<(), PutManyError>
+    where
+        I: IntoIterator<Item = (u64, &'a [u8])>,
+    {
+        let mut records = records.into_iter().peekable();
         let mut put = 0;
-        while let Some(rest) = records.get(put..).filter(|rest| !rest.is_empty()) {
-            put += self.put_some(rest, deadline).map_err(|cause| PutManyError { put, cause })?;
+        while records.peek().is_some() {
+            put += self
+                .put_some(&mut records, deadline)
+                .map_err(|cause| PutManyError { put, cause })?;
         }
         Ok(())
     }
@@ -445,7 +476,35 @@ impl Ring {
     ) -> Result<usize, GetError> {
         bytes.clear();
         records.clear();
-        self.get_some(bytes, records, most, deadline, wanted)
+        self.get_some(most, deadline, wanted, |segment, at, len, item| {
+            segment.append_to(at, len, bytes)?;
+            records.push(Record { item, end: bytes.len() });
+            Ok(())
+        })
+    }
+
+    /// Takes the first records that are there, at most so many, as [`Ring::get_many_if`], and lets `copy` have each: where in the
+    /// segment it begins, and how long it is.
+    ///
+    /// `copy` runs under the lock of the consumers, before the records are taken: it must not wait for anybody.
+    ///
+    /// # Errors
+    ///
+    /// See [`GetError`]; if `copy` fails, those before are taken, and if there are none, the error is that of `copy`.
+    pub fn get_each(
+        &self,
+        most: usize,
+        deadline: Deadline,
+        mut copy: impl FnMut(&Segment, usize, usize) -> Result<(), Error>,
+    ) -> Result<usize, GetError> {
+        self.get_some(most, deadline, |_| true, |segment, at, len, _| copy(segment, at, len))
+    }
+
+    /// Says whether it was made as one of items of this type.
+    #[must_use]
+    pub fn is_of<T: Pod>(&self) -> bool {
+        let limit = self.header.record_limit.load(Ordering::Relaxed);
+        self.header.label.load(Ordering::Relaxed) == label::<T>() && limit == size_of::<T>() as u64
     }
 
     /// How many items are in the ring at some moment during the call.
@@ -561,6 +620,10 @@ impl Drop for Ring {
             }
         }
     }
+}
+
+fn label<T: Pod>() -> u64 {
+    hash(std::any::type_name::<T>()).max(1)
 }
 
 fn lock_failed(error: LockError) -> Error {

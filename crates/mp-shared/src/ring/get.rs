@@ -7,7 +7,7 @@ use super::layout::{
     FIRST_PUNCHED, Head as Position, Place, STEP, Tail, UNIT, arena_start, damaged,
 };
 use super::record::{Head, footprint};
-use super::{Item, Record, Ring};
+use super::{Item, Ring};
 use crate::robust::LockError;
 use crate::robust::linked::{Brief, Cell};
 use crate::segment::Segment;
@@ -90,11 +90,10 @@ impl Ring {
     /// It stops in front of one that is not `wanted`, and, after the first, in front of a jump.
     pub(super) fn get_some(
         &self,
-        bytes: &mut Vec<u8>,
-        records: &mut Vec<Record>,
         most: usize,
         deadline: Deadline,
         wanted: impl Fn(u64) -> bool,
+        mut copy: impl FnMut(&Segment, usize, usize, Item) -> Result<(), Error>,
     ) -> Result<usize, GetError> {
         let held = self.lock_head(deadline)?;
         let mut head = self.head_with_item(deadline)?;
@@ -102,9 +101,9 @@ impl Ring {
         let mut result = Ok(());
         while count < most.max(1) {
             let mut next = head;
-            match self.copy_next(&mut next, bytes, count > 0, &wanted) {
-                Ok(Some(record)) => records.push(record),
-                Ok(None) => break,
+            match self.copy_next(&mut next, count > 0, &wanted, &mut copy) {
+                Ok(true) => {}
+                Ok(false) => break,
                 Err(error) => {
                     result = Err(error);
                     break;
@@ -126,31 +125,31 @@ impl Ring {
         result.map(|()| count).map_err(GetError::from)
     }
 
-    /// Copies the next record behind `bytes` and moves the head past it; none if it is not to be taken with those before it.
+    /// Copies the next record and moves the head past it; not if it is not to be taken with those before it.
     fn copy_next(
         &self,
         head: &mut Position,
-        bytes: &mut Vec<u8>,
         further: bool,
         wanted: impl Fn(u64) -> bool,
-    ) -> Result<Option<Record>, Error> {
+        copy: impl FnOnce(&Segment, usize, usize, Item) -> Result<(), Error>,
+    ) -> Result<bool, Error> {
         if further {
             if head.items == head.put {
                 head.put = self.header.tail.peek::<Tail>(self.last_arena)?.1.items;
             }
             let jump = || Head::read(&self.segment, head.place.at(head.position));
             if head.items >= head.put || matches!(jump()?, Head::Jump { .. }) {
-                return Ok(None);
+                return Ok(false);
             }
         }
         let (tag, len) = self.find_item(head)?;
         if !wanted(tag) {
-            return Ok(None);
+            return Ok(false);
         }
-        self.segment.append_to(head.place.at(head.position) + UNIT, len as usize, bytes)?;
         let item = Item { tag, sequence: head.items };
+        copy(&self.segment, head.place.at(head.position) + UNIT, len as usize, item)?;
         advance(head, len)?;
-        Ok(Some(Record { item, end: bytes.len() }))
+        Ok(true)
     }
 
     #[inline]

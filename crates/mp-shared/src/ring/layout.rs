@@ -48,6 +48,8 @@ pub(super) struct Header {
     pub(super) capacity: AtomicU64,
     /// The most bytes of all items together, zero for no bound.
     pub(super) byte_capacity: AtomicU64,
+    /// What the items are, if that is to be the same for all.
+    pub(super) label: AtomicU64,
     /// The most bytes of one record.
     pub(super) record_limit: AtomicU64,
     /// The number of the last arena.

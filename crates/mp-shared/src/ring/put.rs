@@ -1,5 +1,7 @@
 //! The side of the producers.
 
+use std::iter::Peekable;
+
 use mp_wire::Deadline;
 
 use super::Ring;
@@ -56,30 +58,32 @@ impl Ring {
     }
 
     /// Puts the first few records, at least one, in one commit; returns how many.
-    pub(super) fn put_some(
+    pub(super) fn put_some<'a>(
         &self,
-        records: &[(u64, &[u8])],
+        records: &mut Peekable<impl Iterator<Item = (u64, &'a [u8])>>,
         deadline: Deadline,
     ) -> Result<usize, PutError> {
-        let first = self.total(&[records.first().map_or(&[], |(_, bytes)| bytes)])?;
+        let first = self.total(&[records.peek().map_or(&[], |(_, bytes)| bytes)])?;
         let held = self.lock_tail(first, deadline)?;
         let mut tail = self.tail_with_room(first, deadline)?;
-        let room = match self.capacity {
+        let mut room = match self.capacity {
             0 => u64::MAX,
             capacity => capacity.saturating_sub(tail.items - tail.taken),
         };
         let mut done = 0;
         let mut result = Ok(());
-        for (tag, bytes) in records.iter().take(usize::try_from(room).unwrap_or(usize::MAX)) {
+        while let Some(&(tag, bytes)) = records.peek().filter(|_| room > 0) {
             if done > 0 && !self.has_byte_room(&tail, bytes.len() as u64) {
                 break;
             }
             let mut next = tail;
-            result = self.append(&mut next, *tag, bytes);
+            result = self.append(&mut next, tag, bytes);
             if result.is_err() {
                 break;
             }
+            records.next();
             tail = next;
+            room -= 1;
             done += 1;
         }
         if done > 0 {
