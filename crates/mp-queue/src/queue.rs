@@ -123,8 +123,8 @@ impl<T> Queue<T> {
     /// use mp_queue::Queue;
     ///
     /// let queue = Queue::builder().capacity(100).byte_capacity(1000).build()?;
-    /// queue.put(&[0_u8; 900])?;
-    /// assert!(queue.try_put(&[0_u8; 200]).unwrap_err().is_timeout());
+    /// queue.put(&vec![0_u8; 900])?;
+    /// assert!(queue.try_put(&vec![0_u8; 200]).unwrap_err().is_timeout());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn builder() -> Builder<Self> {
