@@ -23,7 +23,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mp_shared::ring::{self, Item, Record, Ring};
+use mp_shared::ring::{self, Item, Record, Ring, Target};
 use mp_wire::peek::{self, Tag};
 use mp_wire::{Deadline, Fd, Message, poll, socket};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -198,8 +198,20 @@ impl Channel {
         want_fds: bool,
     ) -> Result<(), GetError> {
         message.fds.clear();
+        message.fds = self.get_to(&mut message.bytes, deadline, want_fds)?;
+        Ok(())
+    }
+
+    /// Takes the first message into a target, and gives its descriptors.
+    #[inline]
+    pub(crate) fn get_to(
+        &self,
+        target: &mut impl Target,
+        deadline: Deadline,
+        want_fds: bool,
+    ) -> Result<Vec<Fd>, GetError> {
         let taken = self.0.ring.get_around(
-            &mut message.bytes,
+            target,
             deadline,
             |item| self.look_beside(item, want_fds),
             |beside| {
@@ -210,20 +222,17 @@ impl Channel {
             },
         );
         match taken {
-            Ok((_, Beside::Fds(fds))) => message.fds = fds,
-            Ok((_, Beside::Nothing | Beside::Unwanted)) => {}
+            Ok((_, Beside::Fds(fds))) => Ok(fds),
+            Ok((_, Beside::Nothing | Beside::Unwanted)) => Ok(Vec::new()),
             Ok((_, Beside::Missing)) => {
                 let what = "the descriptors of the item are not there";
-                return Err(GetError::Failed(Error::new(ErrorKind::DescriptorsLost, what)));
+                Err(GetError::Failed(Error::new(ErrorKind::DescriptorsLost, what)))
             }
-            Err(error) => {
-                return Err(untaken(error, |error| {
-                    let what = "the descriptors of the item cannot be received";
-                    GetError::Failed(Error::wire(what, error))
-                }));
-            }
+            Err(error) => Err(untaken(error, |error| {
+                let what = "the descriptors of the item cannot be received";
+                GetError::Failed(Error::wire(what, error))
+            })),
         }
-        Ok(())
     }
 
     /// Peeks at the packet of a record. An error leaves both where they are.

@@ -1,13 +1,14 @@
 //! The typed queue.
 
-use std::cell::Cell;
 use std::fmt;
 use std::iter::FusedIterator;
 use std::marker::PhantomData;
 use std::num::NonZero;
 use std::time::Duration;
 
-use mp_wire::{Deadline, Message, encode_into};
+use mp_shared::ring::Target;
+use mp_shared::segment::Segment;
+use mp_wire::{Buffer, Deadline};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -63,22 +64,17 @@ pub struct Queue<T> {
     item: PhantomData<fn(T) -> T>,
 }
 
-/// A buffer that a large item has left is not kept.
-const KEEP: usize = 1 << 20;
+/// A buffer that an item is copied into.
+struct Copied(Buffer);
 
-thread_local! {
-    /// Taken out while it is in use: `Serialize` and `Deserialize` may use a queue themselves.
-    static SCRATCH: Cell<Message> = const { Cell::new(Message { bytes: Vec::new(), fds: Vec::new() }) };
-}
-
-fn with_scratch<R>(use_it: impl FnOnce(&mut Message) -> R) -> R {
-    let mut message = SCRATCH.take();
-    let result = use_it(&mut message);
-    message.fds.clear();
-    if message.bytes.capacity() <= KEEP {
-        SCRATCH.set(message);
+impl Target for Copied {
+    #[inline]
+    fn fill(&mut self, segment: &Segment, at: usize, len: usize) -> Result<(), mp_shared::Error> {
+        match self.0.room(len) {
+            Some(room) => segment.copy_out(at, room),
+            None => segment.append_to(at, len, self.0.large(0)),
+        }
     }
-    result
 }
 
 impl<T> Queue<T> {
@@ -232,11 +228,8 @@ impl<T: Serialize> Queue<T> {
     }
 
     fn put_until(&self, item: &T, deadline: Deadline) -> Result<(), PutError> {
-        with_scratch(|message| {
-            encode_into(item, message)
-                .map_err(|error| PutError::Failed(Error::wire("the item cannot be put", error)))?;
-            self.channel.put(&[&message.bytes], &message.fds, deadline)
-        })
+        mp_wire::encode_with(item, |bytes, fds| self.channel.put(&[bytes], fds, deadline))
+            .map_err(|error| PutError::Failed(Error::wire("the item cannot be put", error)))?
     }
 }
 
@@ -282,12 +275,10 @@ impl<T: DeserializeOwned> Queue<T> {
     }
 
     fn get_until(&self, deadline: Deadline) -> Result<T, GetError> {
-        with_scratch(|message| {
-            self.channel.get(message, deadline)?;
-            message
-                .decode()
-                .map_err(|error| GetError::Failed(Error::wire("the item cannot be decoded", error)))
-        })
+        let mut copied = Copied(Buffer::new());
+        let fds = self.channel.get_to(&mut copied, deadline, true)?;
+        mp_wire::decode(copied.0.bytes(), &fds)
+            .map_err(|error| GetError::Failed(Error::wire("the item cannot be decoded", error)))
     }
 
     /// Takes items until the queue is closed and empty.

@@ -12,7 +12,11 @@ use crate::word::{CommitWord, Snapshot};
 pub(super) const ARENA: usize = 32 << 10;
 
 /// Arenas from this one on give memory back while they are in use.
-pub(super) const FIRST_PUNCHED: u32 = 8;
+pub(super) const FIRST_PUNCHED: u32 = 10;
+
+/// How often producers go round in an arena before it that has become too large, before they leave it: backing a page and giving it
+/// back costs as much as some dozen small records.
+pub(super) const ROUNDS: u64 = 8;
 
 /// What those are backed and given back by.
 pub(super) const STEP: u64 = 256 << 10;

@@ -6,7 +6,8 @@ use mp_wire::Deadline;
 
 use super::Ring;
 use super::layout::{
-    FIRST_PUNCHED, Head as HeadPosition, Place, STEP, Tail, UNIT, arena_size, arena_start, damaged,
+    FIRST_PUNCHED, Head as HeadPosition, Place, ROUNDS, STEP, Tail, UNIT, arena_size, arena_start,
+    damaged,
 };
 use super::record::{Head, footprint};
 use crate::robust::LockError;
@@ -235,7 +236,8 @@ impl Ring {
         tail.limit = freed.saturating_add(size);
 
         // As good a moment as any to go back to a small arena, now that little is on its way.
-        if together && tail.place.arena > 0 {
+        let stayed = tail.place.arena >= FIRST_PUNCHED || tail.position >= ROUNDS * size;
+        if together && stayed && tail.place.arena > 0 {
             let needed = (tail.position.saturating_sub(head.position) + len).saturating_mul(2);
             let small = (0..tail.place.arena).find(|&arena| arena_size(arena) >= needed);
             if let Some(arena) = small {
