@@ -34,9 +34,6 @@ impl Slot {
 
     #[inline]
     fn replace(&self, list: Vec<Fd>) -> Vec<Fd> {
-        if list.capacity() == 0 && !self.used.get() {
-            return list;
-        }
         self.used.set(list.capacity() > 0);
         ManuallyDrop::into_inner(self.list.replace(ManuallyDrop::new(list)))
     }
@@ -50,29 +47,47 @@ thread_local! {
 /// Puts a list into its slot for the time of a call, and what was there before back afterwards.
 struct Scope {
     slot: &'static LocalKey<Slot>,
-    outer: Vec<Fd>,
+    /// The list of the call around this one, if it has used one. Lists without anything in them are not moved.
+    outer: Option<Vec<Fd>>,
     was_active: bool,
 }
 
 impl Scope {
+    /// Begins with an empty list.
     #[inline]
-    fn enter(slot: &'static LocalKey<Slot>, list: Vec<Fd>) -> Self {
-        slot.with(|it| Self { slot, was_active: it.active.replace(true), outer: it.replace(list) })
+    fn enter(slot: &'static LocalKey<Slot>) -> Self {
+        slot.with(|it| {
+            let was_active = it.active.replace(true);
+            let outer = if it.used.get() { Some(it.replace(Vec::new())) } else { None };
+            Self { slot, outer, was_active }
+        })
     }
 
     #[inline]
+    fn enter_with(slot: &'static LocalKey<Slot>, list: &[Fd]) -> Self {
+        let scope = Self::enter(slot);
+        if !list.is_empty() {
+            slot.with(|it| it.replace(list.to_vec()));
+        }
+        scope
+    }
+
+    /// Ends with what the list has then.
+    #[inline]
     fn leave(self) -> Vec<Fd> {
-        self.slot.with(|slot| slot.replace(Vec::new()))
+        self.slot.with(|it| if it.used.get() { it.replace(Vec::new()) } else { Vec::new() })
     }
 }
 
 impl Drop for Scope {
     #[inline]
     fn drop(&mut self) {
-        self.slot.with(|slot| {
-            slot.active.set(self.was_active);
+        self.slot.with(|it| {
+            it.active.set(self.was_active);
             // What is left of a call that failed is closed here.
-            drop(slot.replace(std::mem::take(&mut self.outer)));
+            if it.used.get() || self.outer.is_some() {
+                drop(it.replace(self.outer.take().unwrap_or_default()));
+            }
         });
     }
 }
@@ -142,7 +157,7 @@ pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Message, Error> {
 pub fn encode_into<T: Serialize + ?Sized>(value: &T, message: &mut Message) -> Result<(), Error> {
     message.fds.clear();
     message.bytes.clear();
-    let scope = Scope::enter(&ENCODING, std::mem::take(&mut message.fds));
+    let scope = Scope::enter(&ENCODING);
     let result = postcard::serialize_with_flavor(value, Growing(&mut message.bytes));
     message.fds = scope.leave();
     result.map_err(|error| {
@@ -171,7 +186,7 @@ pub fn encode_with<T: Serialize + ?Sized, R>(
     use_it: impl FnOnce(&[u8], &[Fd]) -> R,
 ) -> Result<R, Error> {
     let mut buffer = Buffer::new();
-    let scope = Scope::enter(&ENCODING, Vec::new());
+    let scope = Scope::enter(&ENCODING);
     let result = postcard::serialize_with_flavor(value, Spilling(&mut buffer));
     let fds = scope.leave();
     match result {
@@ -250,7 +265,7 @@ impl Flavor for Spilling<'_> {
 /// # Ok::<(), mp_wire::Error>(())
 /// ```
 pub fn decode<T: DeserializeOwned>(bytes: &[u8], fds: &[Fd]) -> Result<T, Error> {
-    let scope = Scope::enter(&DECODING, fds.to_vec());
+    let scope = Scope::enter_with(&DECODING, fds);
     let budget = Budget::new(bytes.len());
     let mut inner = postcard::Deserializer::from_bytes(bytes);
     let result = T::deserialize(Guarded::new(&mut inner, &budget));
