@@ -26,6 +26,7 @@ use crate::object::hash;
 use crate::robust::LockError;
 use crate::robust::linked::{Cell, keep};
 use crate::segment::{HEADER_LEN, Segment, View};
+use crate::wait::{Source, Waitable};
 use crate::{Error, ErrorKind};
 use mp_wire::Spin;
 
@@ -604,6 +605,18 @@ impl Ring {
     #[must_use]
     pub fn segment(&self) -> &Segment {
         &self.segment
+    }
+}
+
+/// Ready when there is an item, or the ring is closed.
+impl Waitable for Ring {
+    fn source(&self) -> Source<'_> {
+        Source::word(self.header.tail.word())
+    }
+
+    fn is_ready(&self) -> bool {
+        // Of a ring that makes no sense, a get tells.
+        self.is_closed() || !self.is_empty().unwrap_or(false)
     }
 }
 
