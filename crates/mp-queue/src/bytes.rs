@@ -78,10 +78,6 @@ impl BytesQueue {
         Self { ring }
     }
 
-    pub(crate) fn ring(&self) -> &Ring {
-        &self.ring
-    }
-
     /// Puts a message; waits for room if the queue is bounded and full.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mp_shared::ring::{self, Item, Record, Ring, Target};
+use mp_shared::ring::{self, Item, Nudge, Record, Ring, Target};
 use mp_wire::peek::{self, Tag};
 use mp_wire::{Deadline, Fd, Message, poll, socket};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -198,7 +198,7 @@ impl Channel {
         want_fds: bool,
     ) -> Result<(), GetError> {
         message.fds.clear();
-        message.fds = self.get_to(&mut message.bytes, deadline, want_fds)?;
+        message.fds = self.get_to(&mut message.bytes, deadline, Nudge::Ignore, want_fds)?;
         Ok(())
     }
 
@@ -208,11 +208,13 @@ impl Channel {
         &self,
         target: &mut impl Target,
         deadline: Deadline,
+        nudge: Nudge,
         want_fds: bool,
     ) -> Result<Vec<Fd>, GetError> {
         let taken = self.0.ring.get_around(
             target,
             deadline,
+            nudge,
             |item| self.look_beside(item, want_fds),
             |beside| {
                 if let Beside::Fds(_) = beside {

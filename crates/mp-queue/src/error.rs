@@ -129,6 +129,8 @@ pub enum PutError {
     Full,
     /// The queue is closed: nobody puts anything any more.
     Closed,
+    /// There was no room, and nobody is left to make any: all [`Receiver`](crate::Receiver)s are gone.
+    Disconnected,
     /// The item does not serialize, or there is no memory for it.
     Failed(Error),
 }
@@ -152,6 +154,8 @@ pub enum GetError {
     Empty,
     /// The queue is closed and has no items left: nothing comes any more.
     Closed,
+    /// There are no items left, and nobody is left to put any: all [`Sender`](crate::Sender)s are gone.
+    Disconnected,
     /// The item is not of this type, or could not be received. The next one can be.
     Failed(Error),
 }
@@ -163,6 +167,12 @@ macro_rules! predicates {
             #[must_use]
             pub fn is_timeout(&self) -> bool {
                 matches!(self, Self::$late)
+            }
+
+            /// Says whether nobody has the other end any more.
+            #[must_use]
+            pub fn is_disconnected(&self) -> bool {
+                matches!(self, Self::Disconnected)
             }
 
             /// Says whether the queue is closed.
@@ -191,6 +201,7 @@ impl fmt::Display for PutError {
         match self {
             Self::Full => f.write_str("the queue is full"),
             Self::Closed => f.write_str("the queue is closed"),
+            Self::Disconnected => f.write_str("the queue is full and nobody reads it any more"),
             Self::Failed(error) => error.fmt(f),
         }
     }
@@ -201,6 +212,9 @@ impl fmt::Display for GetError {
         match self {
             Self::Empty => f.write_str("the queue is empty"),
             Self::Closed => f.write_str("the queue is closed and empty"),
+            Self::Disconnected => {
+                f.write_str("the queue is empty and nobody writes to it any more")
+            }
             Self::Failed(error) => error.fmt(f),
         }
     }

@@ -60,6 +60,17 @@ macro_rules! ring_handle {
             }
         }
 
+        /// Ready when there is a message, or the queue is closed.
+        impl<$($generics)*> mp_shared::Waitable for $type {
+            fn source(&self) -> mp_shared::Source<'_> {
+                self.ring.source()
+            }
+
+            fn is_ready(&self) -> bool {
+                self.ring.is_ready()
+            }
+        }
+
         impl<$($generics)*> Clone for $type {
             fn clone(&self) -> Self {
                 Self::over(self.ring.clone())

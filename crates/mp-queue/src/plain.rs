@@ -48,10 +48,6 @@ impl<T> PlainQueue<T> {
     pub(crate) fn over(ring: Ring) -> Self {
         Self { ring, item: PhantomData }
     }
-
-    pub(crate) fn ring(&self) -> &Ring {
-        &self.ring
-    }
 }
 
 impl<T: Pod> PlainQueue<T> {

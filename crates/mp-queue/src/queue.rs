@@ -6,14 +6,16 @@ use std::marker::PhantomData;
 use std::num::NonZero;
 use std::time::Duration;
 
-use mp_shared::ring::Target;
+use mp_shared::ring::{Nudge, Target};
 use mp_shared::segment::Segment;
+use mp_shared::{Source, Waitable};
 use mp_wire::{Buffer, Deadline};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::builder::Builder;
 use crate::channel::Channel;
+use crate::ends::{self, Receiver, Sender};
 use crate::{Error, ErrorKind, GetError, PutError};
 
 /// A queue between processes: any number of producers, any number of consumers, first in, first out.
@@ -190,6 +192,51 @@ impl<T> Queue<T> {
         self.channel.close();
     }
 
+    /// Checks that the queue is closed; there is no thread to wait for.
+    ///
+    /// # Python
+    ///
+    /// `Queue.join_thread`, which waits until a background thread has sent what was put. Here that is so when `put` returns, so
+    /// a process may always end, and be joined, with items of its in the queue. `cancel_join_thread`, which lets a process end without
+    /// sending them, has nothing to do.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] before [`close`](Self::close), as in Python.
+    pub fn join_thread(&self) -> Result<(), Error> {
+        if self.is_closed() {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::InvalidInput, "the queue is not closed"))
+    }
+
+    /// Does nothing: no process waits for others to read what it has put.
+    pub fn cancel_join_thread(&self) {}
+
+    /// Makes two ends, one to put and one to get, that notice when nobody has the other any more.
+    ///
+    /// Only ends count: a process with another handle on the queue may put without being noticed. So drop those.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Exhausted`] if there is no descriptor left.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_queue::{GetError, Queue};
+    ///
+    /// let (sender, receiver) = Queue::new()?.split()?;
+    /// sender.put(&1)?;
+    /// drop(sender);
+    /// assert_eq!(receiver.get()?, 1);
+    /// assert!(matches!(receiver.get(), Err(GetError::Disconnected)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn split(self) -> Result<(Sender<T>, Receiver<T>), Error> {
+        ends::split(self)
+    }
+
     /// Says whether the queue is closed; there may be items left.
     #[must_use]
     pub fn is_closed(&self) -> bool {
@@ -275,8 +322,12 @@ impl<T: DeserializeOwned> Queue<T> {
     }
 
     fn get_until(&self, deadline: Deadline) -> Result<T, GetError> {
+        self.get_nudged(deadline, Nudge::Ignore)
+    }
+
+    pub(crate) fn get_nudged(&self, deadline: Deadline, nudge: Nudge) -> Result<T, GetError> {
         let mut copied = Copied(Buffer::new());
-        let fds = self.channel.get_to(&mut copied, deadline, true)?;
+        let fds = self.channel.get_to(&mut copied, deadline, nudge, true)?;
         mp_wire::decode(copied.0.bytes(), &fds)
             .map_err(|error| GetError::Failed(Error::wire("the item cannot be decoded", error)))
     }
@@ -351,7 +402,7 @@ impl<T: DeserializeOwned> Iterator for Results<'_, T> {
         while !self.over {
             match self.queue.get() {
                 Ok(item) => return Some(Ok(item)),
-                Err(GetError::Closed) => self.over = true,
+                Err(GetError::Closed | GetError::Disconnected) => self.over = true,
                 Err(GetError::Failed(error)) => {
                     // Of damaged memory there is no next item.
                     self.over = error.kind() == ErrorKind::Corrupt;
@@ -407,6 +458,17 @@ impl<T: DeserializeOwned> IntoIterator for Queue<T> {
 
     fn into_iter(self) -> IntoIter<T> {
         IntoIter { queue: self, over: false }
+    }
+}
+
+/// Ready when there is an item, or the queue is closed.
+impl<T> Waitable for Queue<T> {
+    fn source(&self) -> Source<'_> {
+        self.channel.ring().source()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.channel.ring().is_ready()
     }
 }
 

@@ -97,6 +97,15 @@ pub struct Item {
     pub sequence: u64,
 }
 
+/// What a consumer that waits for an item does if it is woken and there is none; see [`Ring::nudge`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nudge {
+    /// It goes on waiting.
+    Ignore,
+    /// It returns, as if the deadline had passed.
+    Return,
+}
+
 /// One of several records that were taken together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -364,7 +373,7 @@ impl Ring {
     /// See [`GetError`].
     pub fn get(&self, bytes: &mut Vec<u8>, deadline: Deadline) -> Result<Item, GetError> {
         let hook = |_| Ok::<(), Infallible>(());
-        self.get_one(bytes, deadline, hook, |()| ()).map(|(item, ())| item)
+        self.get_one(bytes, deadline, Nudge::Ignore, hook, |()| ()).map(|(item, ())| item)
     }
 
     /// Takes the first record, if `hook` succeeds, which is called when its bytes have been copied.
@@ -384,7 +393,7 @@ impl Ring {
         deadline: Deadline,
         hook: impl FnOnce(Item) -> Result<X, E>,
     ) -> Result<(Item, X), GetError<E>> {
-        self.get_one(bytes, deadline, hook, |_| ())
+        self.get_one(bytes, deadline, Nudge::Ignore, hook, |_| ())
     }
 
     /// Takes the first record into a target of another kind than a vector.
@@ -413,7 +422,7 @@ impl Ring {
         deadline: Deadline,
     ) -> Result<Item, GetError> {
         let hook = |_| Ok::<(), Infallible>(());
-        self.get_one(target, deadline, hook, |()| ()).map(|(item, ())| item)
+        self.get_one(target, deadline, Nudge::Ignore, hook, |()| ()).map(|(item, ())| item)
     }
 
     /// As [`Ring::get_with`], and calls `after` when the record is the caller's, before the next one can be taken.
@@ -431,10 +440,11 @@ impl Ring {
         &self,
         bytes: &mut (impl Target + ?Sized),
         deadline: Deadline,
+        nudge: Nudge,
         before: impl FnOnce(Item) -> Result<X, E>,
         after: impl FnOnce(&X),
     ) -> Result<(Item, X), GetError<E>> {
-        self.get_one(bytes, deadline, before, after)
+        self.get_one(bytes, deadline, nudge, before, after)
     }
 
     /// Takes the first records that are there, at most so many: they leave the ring together. Returns how many.
@@ -577,6 +587,18 @@ impl Ring {
     #[must_use]
     pub fn record_limit(&self) -> usize {
         usize::try_from(self.record_limit).unwrap_or(usize::MAX)
+    }
+
+    /// Wakes who waits for an item, though none comes: of the consumers, those that go by [`Nudge::Return`] find the ring empty.
+    ///
+    /// It does nothing while somebody is in the middle of a put.
+    pub fn nudge(&self) {
+        if let Ok(_held) = self.header.tail.lock().lock_briefly(Deadline::NOW)
+            && let Ok(tail) = self.header.tail.load::<Tail>(self.last_arena)
+        {
+            // A commit without an item.
+            self.publish(&tail);
+        }
     }
 
     /// Closes the ring for everybody: puts fail from now on, gets take what is left. Whoever waits is woken.

@@ -7,7 +7,7 @@ use super::layout::{
     FIRST_PUNCHED, Head as Position, Place, STEP, Tail, UNIT, arena_start, damaged,
 };
 use super::record::{Head, footprint};
-use super::{Item, Ring};
+use super::{Item, Nudge, Ring};
 use crate::robust::LockError;
 use crate::robust::linked::{Brief, Cell};
 use crate::segment::Segment;
@@ -57,11 +57,15 @@ impl Ring {
         &self,
         bytes: &mut B,
         deadline: Deadline,
+        nudge: Nudge,
         hook: impl FnOnce(Item) -> Result<X, E>,
         after: impl FnOnce(&X),
     ) -> Result<(Item, X), GetError<E>> {
-        let held = self.lock_head(deadline).map_err(plain)?;
-        let mut head = self.head_with_item(deadline).map_err(plain)?;
+        let (held, deadline) = match nudge {
+            Nudge::Ignore => (self.lock_head(deadline).map_err(plain)?, deadline),
+            Nudge::Return => self.lock_head_nudged(deadline).map_err(plain)?,
+        };
+        let mut head = self.head_with_item(deadline, nudge).map_err(plain)?;
         let (tag, len) = self.find_item(&mut head)?;
         let item = Item { tag, sequence: head.items };
         let at = head.place.at(head.position) + UNIT;
@@ -96,7 +100,7 @@ impl Ring {
         mut copy: impl FnMut(&Segment, usize, usize, Item) -> Result<(), Error>,
     ) -> Result<usize, GetError> {
         let held = self.lock_head(deadline)?;
-        let mut head = self.head_with_item(deadline)?;
+        let mut head = self.head_with_item(deadline, Nudge::Ignore)?;
         let mut count = 0;
         let mut result = Ok(());
         while count < most.max(1) {
@@ -160,6 +164,14 @@ impl Ring {
         }
     }
 
+    /// Takes the lock; who had to wait for it may have missed a nudge, and so waits for nothing more.
+    fn lock_head_nudged(&self, deadline: Deadline) -> Result<(Brief<'_>, Deadline), GetError> {
+        match self.header.head.lock().lock_briefly(Deadline::NOW) {
+            Ok(held) => Ok((held, deadline)),
+            Err(_) => Ok((self.lock_head(deadline)?, Deadline::NOW)),
+        }
+    }
+
     /// The lock of the consumers was held.
     #[cold]
     pub(super) fn lock_head_later<'a, L>(
@@ -191,8 +203,13 @@ impl Ring {
 
     /// Reads the head; waits until there is an item.
     #[inline]
-    pub(super) fn head_with_item(&self, deadline: Deadline) -> Result<Position, GetError> {
+    pub(super) fn head_with_item(
+        &self,
+        deadline: Deadline,
+        nudge: Nudge,
+    ) -> Result<Position, GetError> {
         let mut head: Position = self.header.head.load(self.last_arena)?;
+        let mut deadline = deadline;
         loop {
             if head.items < head.put {
                 return Ok(head);
@@ -210,6 +227,10 @@ impl Ring {
             }
             let waited = self.header.tail.word().wait_change(seen, deadline, &self.local.get);
             waited.map_err(|_| GetError::Empty)?;
+            if nudge == Nudge::Return {
+                // Once more, without waiting.
+                deadline = Deadline::NOW;
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use mp_wire::Deadline;
 use super::layout::{Head as Position, Tail, UNIT};
 use super::put::after;
 use super::record::{Head, footprint};
-use super::{GetError, Item, PutError, Ring};
+use super::{GetError, Item, Nudge, PutError, Ring};
 use crate::robust::linked::Cell;
 use crate::{Error, ErrorKind};
 
@@ -128,7 +128,7 @@ impl Ring {
     pub fn lend(&self, deadline: Deadline) -> Result<Lent<'_>, GetError> {
         let lock = self.header.head.lock();
         link(lock, deadline).or_else(|error| self.lock_head_later(error, deadline, link))?;
-        let found = self.head_with_item(deadline).and_then(|mut head| {
+        let found = self.head_with_item(deadline, Nudge::Ignore).and_then(|mut head| {
             let (tag, len) = self.find_item(&mut head)?;
             let (at, len) = (head.place.at(head.position) + UNIT, len as usize);
             self.segment.place(at, len)?;
