@@ -170,6 +170,17 @@ impl<T> Queue<T> {
         self.channel.byte_capacity().map(NonZero::get)
     }
 
+    /// How many bytes of memory the queue takes at this moment. They follow the backlog up and down.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Io`] if the system refuses to tell.
+    pub fn resident(&self) -> Result<u64, Error> {
+        let what = "cannot ask about the memory of the queue";
+        let resident = self.channel.ring().segment().resident();
+        resident.map_err(|error| Error::shared(what, error))
+    }
+
     /// Closes the queue, for everyone and for good: nothing is put any more.
     ///
     /// Whoever waits to put gets [`PutError::Closed`]. Whoever gets still gets what is there, and then
