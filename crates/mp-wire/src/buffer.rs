@@ -5,6 +5,9 @@ use std::cell::Cell;
 /// So many bytes stay on the stack.
 const SMALL: usize = 256;
 
+/// So many bytes are written one by one.
+const SHORT: usize = 10;
+
 /// A vector that a large message has left is not kept.
 const KEEP: usize = 1 << 20;
 
@@ -54,11 +57,21 @@ impl Buffer {
     /// Adds bytes.
     #[inline]
     pub fn push(&mut self, bytes: &[u8]) {
-        if self.large.capacity() == 0
-            && let Some(room) = self.small.get_mut(self.len..self.len + bytes.len())
-        {
-            room.copy_from_slice(bytes);
-            self.len += bytes.len();
+        if self.large.capacity() == 0 && self.len + bytes.len() <= SMALL {
+            if bytes.len() > SHORT {
+                if let Some(room) = self.small.get_mut(self.len..self.len + bytes.len()) {
+                    room.copy_from_slice(bytes);
+                    self.len += bytes.len();
+                }
+                return;
+            }
+            // A call that copies costs more than the few bytes of a number.
+            for &byte in bytes {
+                if let Some(place) = self.small.get_mut(self.len) {
+                    *place = byte;
+                    self.len += 1;
+                }
+            }
             return;
         }
         self.push_large(bytes);
