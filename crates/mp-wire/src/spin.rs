@@ -16,8 +16,8 @@ const TRIAL_EVERY: u32 = 32;
 /// The score of waits that were all short.
 const BEST: u32 = 16;
 
-/// The most pauses of the processor between two looks: each takes the line from who writes it, who is then so much slower.
-const PAUSES: u32 = 16;
+/// How often to look between two looks at the clock, which costs more.
+const LOOKS: u32 = 16;
 
 /// An estimate of whether looking again for a while saves being woken by the kernel.
 ///
@@ -59,18 +59,15 @@ impl Spin {
         let Some(time) = self.time() else { return false };
         let score = self.score.load(Relaxed);
         let start = Instant::now();
-        let mut pauses = 1;
         loop {
-            for _ in 0..pauses {
+            for _ in 0..LOOKS {
                 hint::spin_loop();
+                if done() {
+                    self.score.store((score + 2).min(BEST), Relaxed);
+                    return true;
+                }
             }
-            if done() {
-                self.score.store((score + 2).min(BEST), Relaxed);
-                return true;
-            }
-            if pauses < PAUSES {
-                pauses *= 2;
-            } else if start.elapsed() >= time {
+            if start.elapsed() >= time {
                 self.score.store(score.saturating_sub(1), Relaxed);
                 return false;
             }

@@ -3,9 +3,7 @@
 use mp_wire::Deadline;
 
 use super::error::GetError;
-use super::layout::{
-    FIRST_PUNCHED, Head as Position, Place, STEP, Tail, UNIT, arena_start, damaged,
-};
+use super::layout::{FIRST_PUNCHED, Head as Position, Place, STEP, UNIT, arena_start, damaged};
 use super::record::{Head, footprint};
 use super::{Item, Nudge, Ring};
 use crate::robust::LockError;
@@ -139,7 +137,7 @@ impl Ring {
     ) -> Result<bool, Error> {
         if further {
             if head.items == head.put {
-                head.put = self.header.tail.peek::<Tail>(self.last_arena)?.1.items;
+                head.put = self.header.tail.peek_items()?.1;
             }
             let jump = || Head::read(&self.segment, head.place.at(head.position));
             if head.items >= head.put || matches!(jump()?, Head::Jump { .. }) {
@@ -214,11 +212,11 @@ impl Ring {
             if head.items < head.put {
                 return Ok(head);
             }
-            let (seen, tail) = self.header.tail.peek::<Tail>(self.last_arena)?;
-            if tail.items < head.items {
+            let (seen, put) = self.header.tail.peek_items()?;
+            if put < head.items {
                 return Err(damaged().into());
             }
-            head.put = tail.items;
+            head.put = put;
             if head.items < head.put {
                 continue;
             }

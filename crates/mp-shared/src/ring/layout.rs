@@ -68,8 +68,16 @@ pub(super) struct Header {
 #[repr(C)]
 pub(super) struct Side {
     lock: Apart<Cell>,
-    word: Apart<CommitWord>,
+    word: Apart<Word>,
     slots: Apart<[Slot; 2]>,
+}
+
+/// A commit word, and on its line what the other side asks for most: the items of each slot.
+#[derive(Debug)]
+#[repr(C)]
+struct Word {
+    commits: CommitWord,
+    items: [AtomicU64; 2],
 }
 
 #[derive(Debug)]
@@ -170,11 +178,17 @@ pub(super) struct Head {
 /// A position as it lies in a slot.
 pub(super) trait Position: Sized {
     fn to_fields(&self) -> [u64; FIELDS];
+    fn items(&self) -> u64;
     /// Takes what another process may have written; nothing, if it makes no sense.
     fn from_fields(fields: [u64; FIELDS], last_arena: u32) -> Option<Self>;
 }
 
 impl Position for Tail {
+    #[inline]
+    fn items(&self) -> u64 {
+        self.items
+    }
+
     #[inline]
     fn to_fields(&self) -> [u64; FIELDS] {
         let (position, items, place) = (self.position, self.items, self.place.pack());
@@ -202,6 +216,11 @@ impl Position for Tail {
 }
 
 impl Position for Head {
+    #[inline]
+    fn items(&self) -> u64 {
+        self.items
+    }
+
     #[inline]
     fn to_fields(&self) -> [u64; FIELDS] {
         [self.position, self.items, self.place.pack(), self.freed, self.put, self.bytes, 0, 0]
@@ -231,7 +250,7 @@ impl Side {
 
     #[inline]
     pub(super) fn word(&self) -> &CommitWord {
-        &self.word.0
+        &self.word.0.commits
     }
 
     #[inline]
@@ -245,24 +264,25 @@ impl Side {
         for (field, value) in self.slot(0).iter().zip(position.to_fields()) {
             field.store(value, Ordering::Relaxed);
         }
+        self.items(0).store(position.items(), Ordering::Relaxed);
     }
 
     /// Reads the position; the caller holds the lock of this side, so nobody changes it.
     #[inline]
     pub(super) fn load<P: Position>(&self, last_arena: u32) -> Result<P, Error> {
-        let fields = read(self.slot(self.word.0.snapshot().count()));
+        let fields = read(self.slot(self.word().snapshot().count()));
         P::from_fields(fields, last_arena).ok_or_else(damaged)
     }
 
     /// Reads the position without the lock, and what the word said then.
     #[inline]
     pub(super) fn peek<P: Position>(&self, last_arena: u32) -> Result<(Snapshot, P), Error> {
-        let mut before = self.word.0.snapshot();
+        let mut before = self.word().snapshot();
         loop {
             let fields = read(self.slot(before.count()));
             // The fields are read before the word is read again.
             fence(Ordering::Acquire);
-            let after = self.word.0.snapshot();
+            let after = self.word().snapshot();
             if before.count() == after.count() {
                 return P::from_fields(fields, last_arena)
                     .map(|it| (before, it))
@@ -272,12 +292,36 @@ impl Side {
         }
     }
 
+    /// Reads how many items there were without the lock, and what the word said then.
+    #[inline]
+    pub(super) fn peek_items(&self) -> Result<(Snapshot, u64), Error> {
+        let mut before = self.word().snapshot();
+        loop {
+            let items = self.items(before.count()).load(Ordering::Relaxed);
+            // As in `peek`.
+            fence(Ordering::Acquire);
+            let after = self.word().snapshot();
+            if before.count() == after.count() {
+                return if items < NEVER { Ok((before, items)) } else { Err(damaged()) };
+            }
+            before = after;
+        }
+    }
+
+    #[inline]
+    fn items(&self, count: u32) -> &AtomicU64 {
+        let [even, odd] = &self.word.0.items;
+        if count.is_multiple_of(2) { even } else { odd }
+    }
+
     /// Writes the position into the slot that does not count yet; the caller holds the lock.
     #[inline]
     pub(super) fn store<P: Position>(&self, position: &P) {
         // Whoever sees a field of what follows sees the commit before it, too, and so that it has read a mixture.
         fence(Ordering::Release);
-        let slot = self.slot(self.word.0.snapshot().count().wrapping_add(1));
+        let next = self.word().snapshot().count().wrapping_add(1);
+        self.items(next).store(position.items(), Ordering::Relaxed);
+        let slot = self.slot(next);
         for (field, value) in slot.iter().zip(position.to_fields()) {
             field.store(value, Ordering::Relaxed);
         }
