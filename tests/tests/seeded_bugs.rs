@@ -156,3 +156,12 @@ fn list_flip_first() {
 fn list_in_place() {
     finds("list_in_place", &[&["step", "list_set_alone"]]);
 }
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn reader_unwatched() {
+    finds(
+        "reader_unwatched",
+        &[&["step", "rwlock_read_end"], &["step", "rwlock_read_behind_a_writer"]],
+    );
+}

@@ -42,6 +42,8 @@ pub(crate) enum Tag {
     Once = u32::from_le_bytes(*b"once"),
     Atomic = u32::from_le_bytes(*b"atom"),
     Vec = u32::from_le_bytes(*b"vect"),
+    Chunked = u32::from_le_bytes(*b"chnk"),
+    Chunks = u32::from_le_bytes(*b"chlk"),
     #[cfg(feature = "named")]
     List = u32::from_le_bytes(*b"list"),
 }
@@ -412,18 +414,20 @@ impl Object {
         }
     }
 
-    /// Writes it into a message: its segment, and where it lies there.
-    pub(crate) fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.retire();
-        (View::segment(&self.head), self.offset as u64).serialize(serializer)
-    }
-
     /// Takes it out of a message, if it is one of this shape.
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
         shape: Shape,
     ) -> Result<Self, D::Error> {
         Received::deserialize(deserializer)?.object(shape).map_err(de::Error::custom)
+    }
+}
+
+impl Serialize for Object {
+    /// Writes it into a message: its segment, and where it lies there.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.retire();
+        (View::segment(&self.head), self.offset as u64).serialize(serializer)
     }
 }
 

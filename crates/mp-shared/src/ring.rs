@@ -664,6 +664,7 @@ fn label<T: Pod>() -> u64 {
 fn lock_failed(error: LockError) -> Error {
     let kind = match error {
         LockError::Deadlock => ErrorKind::Deadlock,
+        LockError::TooMany => ErrorKind::Exhausted,
         _ => ErrorKind::Unsupported,
     };
     Error::with_source(kind, "cannot take the lock of the ring", error)

@@ -128,6 +128,8 @@ impl<T: Pod> RwLock<T> {
             Some(reader) => reader,
             None => {
                 let _gate = self.gate(deadline)?;
+                // A writer that died may have left its mark.
+                self.value.object().head().words[WRITING].store(0, Relaxed);
                 self.readers.register(deadline)?
             }
         };

@@ -1,10 +1,10 @@
 //! A row of robust locks, each held by whoever takes part in something, so that the kernel tells of its death.
 
-use serde::{Deserializer, Serializer};
+use serde::{Deserializer, Serialize, Serializer};
 
 use crate::Error;
 use crate::home::Home;
-use crate::object::{Object, Shape, Tag};
+use crate::object::{Object, Received, Shape, Tag};
 pub(crate) use crate::robust::linked::Cell as Slot;
 use crate::robust::linked::keep;
 
@@ -24,14 +24,17 @@ impl Slots {
     }
 
     /// The row that an object of this shape is.
-    #[cfg(feature = "named")]
     pub(crate) fn of(object: Object) -> Self {
         Self(object)
     }
 
-    #[cfg(feature = "named")]
     pub(crate) const fn shape(tag: Tag) -> Shape {
         Shape::row::<Slot>(tag)
+    }
+
+    /// The row that a message had, if it is one of this kind.
+    pub(crate) fn received(received: Received, tag: Tag) -> Result<Self, Error> {
+        received.object(Self::shape(tag)).map(Self)
     }
 
     pub(crate) fn object(&self) -> &Object {

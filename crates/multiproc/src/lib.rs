@@ -11,10 +11,14 @@ pub use mp_shared as shared;
 pub use mp_wire as wire;
 
 pub use mp_manager::Manager;
-pub use mp_pipe::{Connection, pipe, simplex, wait};
+pub use mp_pipe::{Client, Connection, Listener, pipe, simplex, wait};
 pub use mp_pool::{AsyncResult, Pool, TaskError};
 pub use mp_process::{
     Child, Process, StartMethod, active_children, cpu_count, current_process, parent_process,
 };
 pub use mp_queue::Queue;
-pub use mp_shared::{Array, Event, Lock, RawArray, RawValue, SharedMemory, Value};
+pub use mp_shared::{
+    Array, AtomicValue, Barrier, BoundedSemaphore, ChunkedArray, Condition, Event, Lock, Once,
+    RLock, RawArray, RawValue, RwLock, Semaphore, ShareableList, SharedMemory, SharedMemoryManager,
+    SharedVec, Value,
+};

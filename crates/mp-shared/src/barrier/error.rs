@@ -33,6 +33,8 @@ pub enum BarrierError {
     Full,
     /// The calling thread does not hold this [`Party`](crate::Party): it is a copy in a forked child.
     Unregistered,
+    /// The calling thread holds too many locks.
+    TooMany,
     /// This C library lacks what robust locks need.
     Unsupported,
 }
@@ -44,6 +46,7 @@ impl fmt::Display for BarrierError {
             Self::TimedOut => "the time was up before all parties had come",
             Self::Full => "more threads take part than the barrier has room for",
             Self::Unregistered => "the calling thread does not hold this party",
+            Self::TooMany => "the calling thread holds too many locks",
             Self::Unsupported => "the C library registers no robust list",
         })
     }
@@ -56,7 +59,7 @@ impl From<BarrierError> for Error {
         let kind = match error {
             BarrierError::Broken => ErrorKind::Poisoned,
             BarrierError::TimedOut => ErrorKind::TimedOut,
-            BarrierError::Full => ErrorKind::Exhausted,
+            BarrierError::Full | BarrierError::TooMany => ErrorKind::Exhausted,
             BarrierError::Unregistered => ErrorKind::InvalidInput,
             BarrierError::Unsupported => ErrorKind::Unsupported,
         };

@@ -126,7 +126,7 @@ impl Pass {
     ///
     /// It is never held for long, so no deadline applies. A holder that died has left nothing to repair.
     pub(super) fn enter(&self) -> Result<Gate<'_>, BarrierError> {
-        let _ = self.gate.lock(Deadline::NEVER).map_err(|_| BarrierError::Unsupported)?;
+        let _ = self.gate.lock_gate(Deadline::NEVER).map_err(|_| BarrierError::Unsupported)?;
         let gate = Gate(self);
         gate.look();
         Ok(gate)
@@ -317,6 +317,7 @@ impl<'a> Gate<'a> {
                     return Ok(slot);
                 }
                 Err(robust::LockError::Unsupported) => return Err(BarrierError::Unsupported),
+                Err(robust::LockError::TooMany) => return Err(BarrierError::TooMany),
                 Err(_) => {}
             }
         }

@@ -2,6 +2,7 @@
 
 use std::mem::ManuallyDrop;
 use std::sync::Barrier;
+use std::thread;
 use std::time::Instant;
 
 use super::*;

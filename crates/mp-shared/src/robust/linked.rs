@@ -46,6 +46,20 @@ impl Cell {
     #[inline]
     pub(crate) fn lock(&self, deadline: Deadline) -> Result<Acquired, LockError> {
         let thread = Thread::current()?;
+        if !thread.has_room() && self.lock.owner_id() != thread.id() {
+            return Err(LockError::TooMany);
+        }
+        self.lock_anyway(thread, deadline)
+    }
+
+    /// As [`lock`](Self::lock), for a gate through which a thread gives back what it holds: it needs it even if it holds very many.
+    #[inline]
+    pub(crate) fn lock_gate(&self, deadline: Deadline) -> Result<Acquired, LockError> {
+        self.lock_anyway(Thread::current()?, deadline)
+    }
+
+    #[inline]
+    fn lock_anyway(&self, thread: Thread, deadline: Deadline) -> Result<Acquired, LockError> {
         let head = list(&thread)?;
         thread.set_pending(&self.lock.word);
         let result = if self.lock.take_free(thread.id()) {
@@ -55,6 +69,7 @@ impl Cell {
         };
         if result.is_ok() {
             self.link(head);
+            thread.linked();
         }
         thread.clear_pending();
         result
@@ -81,6 +96,7 @@ impl Cell {
         step();
         thread.set_pending(&self.lock.word);
         self.unlink();
+        thread.unlinked();
         self.lock.release(thread.id());
         thread.clear_pending();
         Ok(())
@@ -253,6 +269,12 @@ impl LinkedLock {
     #[inline]
     pub fn lock(&self, deadline: Deadline) -> Result<Acquired, LockError> {
         self.0.lock(deadline)
+    }
+
+    /// See [`Cell::lock_gate`].
+    #[inline]
+    pub(crate) fn lock_gate(&self, deadline: Deadline) -> Result<Acquired, LockError> {
+        self.0.lock_gate(deadline)
     }
 
     /// Takes the lock if it is free.

@@ -88,6 +88,7 @@ impl From<LockError> for AcquireError {
         match error {
             LockError::TimedOut => Self::TimedOut,
             LockError::Deadlock => Self::Deadlock,
+            LockError::TooMany => Self::TooMany,
             LockError::Unsupported => Self::Unsupported,
         }
     }
@@ -98,7 +99,8 @@ impl From<LockError> for ReleaseError {
         match error {
             // A release has no deadline.
             LockError::TimedOut | LockError::Deadlock => Self::Deadlock,
-            LockError::Unsupported => Self::Unsupported,
+            // Nor has its gate a limit.
+            LockError::TooMany | LockError::Unsupported => Self::Unsupported,
         }
     }
 }

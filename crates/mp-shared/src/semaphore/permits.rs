@@ -143,10 +143,10 @@ impl Permits {
     }
 
     fn gate(&self, deadline: Deadline) -> Result<Gate<'_>, LockError> {
-        let mut result = self.gate.lock(deadline);
+        let mut result = self.gate.lock_gate(deadline);
         if result == Err(LockError::TimedOut) && deadline == Deadline::NOW {
             // Nobody waits while holding the gate: whoever has it is about to open it.
-            result = self.gate.lock(Deadline::after(PATIENCE));
+            result = self.gate.lock_gate(Deadline::after(PATIENCE));
         }
         result.map(|_| Gate(self))
     }
@@ -304,6 +304,7 @@ impl<'a> Gate<'a> {
         match slot.try_lock() {
             Ok(_) => Ok(Some(SemaphoreGuard::new(permits, slot))),
             Err(LockError::Unsupported) => Err(AcquireError::Unsupported),
+            Err(LockError::TooMany) => Err(AcquireError::TooMany),
             // Not free after all, which nobody can do who keeps to the protocol.
             Err(_) => Ok(None),
         }

@@ -7,6 +7,7 @@
 mod barriers;
 mod channel;
 mod conditions;
+mod crew;
 mod events;
 mod lock;
 mod locks;
@@ -14,8 +15,10 @@ mod named;
 #[cfg(feature = "whole")]
 mod queues;
 mod rings;
+mod rwlocks;
 mod semaphores;
 mod soak;
+mod soak_shared;
 mod toy;
 mod values;
 
@@ -44,6 +47,9 @@ const SCENARIOS: &[(&str, Trial)] = &[
     ("linked_unlock_with_waiters", lock::unlock_with_waiters::<Linked>),
     ("linked_lock_contended", lock::contended::<Linked>),
     ("linked_lock_handed_over", lock::handed_over::<Linked>),
+    ("raw_lock_heir", lock::heir::<Raw>),
+    ("linked_lock_heir", lock::heir::<Linked>),
+    ("rlock_heir", lock::heir::<Nested>),
     ("rlock_alone", lock::alone::<Nested>),
     ("rlock_unlock_with_waiters", lock::unlock_with_waiters::<Nested>),
     ("rlock_contended", lock::contended::<Nested>),
@@ -55,9 +61,16 @@ const SCENARIOS: &[(&str, Trial)] = &[
     ("condition_wait", conditions::wait),
     ("condition_timeout", conditions::timeout),
     ("once", conditions::once),
+    ("rwlock_read_behind_a_writer", rwlocks::read_behind_a_writer),
+    ("rwlock_read_end", rwlocks::read_end),
+    ("rwlock_write_with_sleepers", rwlocks::write_with_sleepers),
+    ("rwlock_write_behind_a_reader", rwlocks::write_behind_a_reader),
+    ("rwlock_write_timeout", rwlocks::write_timeout),
     ("ring_put_alone", channel::put_alone::<TestRing>),
     ("ring_put_to_sleepers", channel::put_to_sleepers::<TestRing>),
     ("ring_put_that_grows", channel::put_that_grows::<TestRing>),
+    ("ring_put_as_heir", channel::put_as_heir::<TestRing>),
+    ("ring_get_as_heir", channel::get_as_heir::<TestRing>),
     ("ring_get_of_two", channel::get_of_two::<TestRing>),
     ("ring_get_that_shrinks", channel::get_that_shrinks::<TestRing>),
     ("ring_get_as_follower", channel::get_as_follower::<TestRing>),
@@ -125,6 +138,8 @@ const SCENARIOS: &[(&str, Trial)] = &[
 const OF_QUEUES: &[(&str, Trial)] = &[
     ("queue_put_alone", channel::put_alone::<queues::TestQueue>),
     ("queue_put_to_sleepers", channel::put_to_sleepers::<queues::TestQueue>),
+    ("queue_put_as_heir", channel::put_as_heir::<queues::TestQueue>),
+    ("queue_get_as_heir", channel::get_as_heir::<queues::TestQueue>),
     ("queue_get_of_two", channel::get_of_two::<queues::TestQueue>),
     ("queue_get_as_follower", channel::get_as_follower::<queues::TestQueue>),
     ("queue_get_as_leader", channel::get_as_leader::<queues::TestQueue>),
@@ -167,6 +182,7 @@ fn main() -> ExitCode {
             let time = Duration::from_secs(seconds.parse().expect("the time is a number"));
             let seed = seed.parse().expect("the seed is a number");
             match channel {
+                "shared" => soak_shared::soak(time, seed),
                 "ring" => soak::soak::<TestRing, Linked>(None, time, seed),
                 "bounded_ring" => soak::soak::<TestRing, Raw>(Some(8), time, seed),
                 #[cfg(feature = "whole")]
