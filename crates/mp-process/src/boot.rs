@@ -148,6 +148,8 @@ fn run(life: Fd, job: Job) -> ! {
         let args = socket::recv(&life, Limits::default(), Deadline::NEVER);
         belong(&job.identity, &life);
         settle(&job.settings, &life);
+        // What became its streams is not to be there twice.
+        drop(job.settings);
         sys::set_short_name(&job.identity.name);
         let life = life.clone();
         Current::set(job.identity, life);

@@ -111,6 +111,7 @@ fn run(
         settings::take_environment(&block);
     }
     boot::settle(&plan.settings, &life);
+    plan.settings.close_raw();
     sys::set_short_name(&identity.name);
     Current::set(identity, life.clone());
     Panic::watch();
