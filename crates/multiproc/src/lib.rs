@@ -15,7 +15,7 @@ pub use mp_shared as shared;
 pub use mp_wire as wire;
 
 pub use mp_manager::Manager;
-pub use mp_pipe::{Connection, pipe, simplex, wait};
+pub use mp_pipe::{Client, Connection, Listener, pipe, simplex, wait};
 pub use mp_pool::{AsyncResult, Pool, TaskError};
 pub use mp_process::{
     Child, Context, Process, StartMethod, active_children, at_exit, cpu_count, current_process,

@@ -69,6 +69,10 @@ fn every_name_at_the_root() {
     let (here, there): (multiproc::Connection<u8>, _) = multiproc::pipe().unwrap();
     here.send(&1).unwrap();
     assert_eq!(multiproc::wait(&[&there], Some(Duration::ZERO)).unwrap(), [0]);
+    let listener = multiproc::Listener::<u8>::bind(("localhost", 0)).unwrap();
+    let client: multiproc::Connection<u8> = multiproc::Client::connect(listener.address()).unwrap();
+    client.send(&4).unwrap();
+    assert_eq!(listener.accept().unwrap().recv().unwrap(), 4);
     let (sender, receiver) = multiproc::simplex::<u8>().unwrap();
     sender.send(&2).unwrap();
     assert_eq!((there.recv().unwrap(), receiver.recv().unwrap()), (1, 2));
