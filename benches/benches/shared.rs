@@ -13,7 +13,10 @@ use mp_benches::{futex_wait, futex_wake};
 use mp_shared::robust::RawLock;
 use mp_shared::segment::{Segment, View};
 use mp_wire::Deadline;
-use multiproc::{Array, Event, Lock, Process, Value};
+use multiproc::{
+    Array, AtomicValue, Barrier, ChunkedArray, Condition, Event, Lock, Once, Process, RLock,
+    RwLock, Semaphore, SharedVec, Value,
+};
 
 /// Taking and releasing a lock that nobody else wants.
 fn locks(c: &mut Criterion) {
@@ -27,6 +30,75 @@ fn locks(c: &mut Criterion) {
     });
     let lock = Lock::new().expect("a lock");
     group.bench_function("lock", |b| b.iter(|| black_box(lock.lock().is_ok())));
+    group.finish();
+}
+
+/// What one thread pays for each primitive when nobody else is there.
+fn primitives(c: &mut Criterion) {
+    let mut group = c.benchmark_group("shared/alone");
+    let rlock = RLock::new().expect("a lock");
+    group.bench_function("rlock", |b| b.iter(|| black_box(rlock.lock().is_ok())));
+    {
+        let _held = rlock.lock();
+        group.bench_function("rlock_again", |b| b.iter(|| black_box(rlock.lock().is_ok())));
+    }
+    let rwlock = RwLock::new(0_u64).expect("a lock");
+    group.bench_function("rwlock_read", |b| b.iter(|| black_box(rwlock.read().is_ok())));
+    group.bench_function("rwlock_write", |b| b.iter(|| black_box(rwlock.write().is_ok())));
+    let semaphore = Semaphore::new(1).expect("a semaphore");
+    group.bench_function("semaphore", |b| b.iter(|| black_box(semaphore.acquire().is_ok())));
+    let condition = Condition::new().expect("a condition");
+    group.bench_function("condition_notify", |b| b.iter(|| condition.notify_one()));
+    let once = Once::new().expect("a once");
+    once.call_once(|_| ()).expect("the first call");
+    group.bench_function("once_done", |b| b.iter(|| once.call_once(|_| ())));
+    let atomic = AtomicValue::new(0_u64).expect("a value");
+    group.bench_function("atomic_fetch_add", |b| b.iter(|| atomic.fetch_add(black_box(1))));
+    let vec = SharedVec::<u64>::new().expect("a vector");
+    group.bench_function("vec_push_pop", |b| b.iter(|| (vec.push(1).is_ok(), vec.pop().is_ok())));
+    let chunked = ChunkedArray::<u64>::new(64, 8).expect("an array");
+    group.bench_function("chunk_lock", |b| b.iter(|| black_box(chunked.lock(8..16).is_ok())));
+    group.finish();
+}
+
+/// Passes a barrier as often as it is told to.
+fn pass(segment: Segment, barrier: Barrier) {
+    let meeting = Meeting { segment };
+    let Ok(mut party) = barrier.register() else { return };
+    let mut total = 0;
+    loop {
+        let order = Meeting::look(meeting.order(), total);
+        if order == END {
+            return;
+        }
+        for _ in total..order {
+            let _ = party.wait();
+        }
+        total = order;
+    }
+}
+
+/// Two processes meet again and again, which costs at least two transfers of a cache line.
+fn barriers(c: &mut Criterion) {
+    let mut group = c.benchmark_group("shared/barrier_of_two_processes");
+    let (meeting, barrier) = (Meeting::new(), Barrier::new(2).expect("a barrier"));
+    let child =
+        Process::new(pass, (meeting.segment.clone(), barrier.clone())).start().expect("a child");
+    let mut party = barrier.register().expect("a place");
+    let mut total = 0;
+    group.bench_function("wait", |b| {
+        b.iter_custom(|count| {
+            total += count;
+            meeting.order().store(total, Release);
+            let start = Instant::now();
+            for _ in 0..count {
+                party.wait().expect("the other comes");
+            }
+            start.elapsed()
+        })
+    });
+    meeting.order().store(END, Release);
+    child.join().expect("the child ends");
     group.finish();
 }
 
@@ -222,5 +294,5 @@ fn arrays(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, locks, values, events, arrays);
+criterion_group!(benches, locks, values, primitives, barriers, events, arrays);
 criterion_main!(benches);

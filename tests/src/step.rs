@@ -437,8 +437,9 @@ fn read_held(pid: i32, head: usize) -> [usize; 3] {
 /// The shared mappings whose changes count as events, with what was last seen in them.
 struct Regions(Vec<(usize, Vec<u8>)>);
 
-/// The beginning of each mapping is watched: headers, positions, and the first records.
-const WATCHED: usize = 16 * 1024;
+/// The beginning of each mapping is watched: all of a segment that small objects share, or headers, positions, and the first
+/// records.
+const WATCHED: usize = 68 * 1024;
 
 impl Regions {
     fn find() -> Self {
@@ -450,7 +451,7 @@ impl Regions {
             let toy = fields.nth(3)? == "/dev/zero";
             let start = usize::from_str_radix(start, 16).ok()?;
             let end = usize::from_str_radix(end, 16).ok()?;
-            let file = line.contains("/memfd:");
+            let file = line.contains("/memfd:") || line.contains("/dev/shm/");
             (shared && (file || toy)).then(|| (start, vec![0; WATCHED.min(end - start)]))
         });
         let mut regions = Self(starts.collect());

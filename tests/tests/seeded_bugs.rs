@@ -93,3 +93,75 @@ fn wake_split() {
 fn missing_seal() {
     finds("missing_seal", &[&["seal"]]);
 }
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn release_split() {
+    finds("release_split", &[&["step", "semaphore_release_to_sleepers"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn permit_unwatched() {
+    finds(
+        "permit_unwatched",
+        &[&["step", "semaphore_give_back_to_sleepers"], &["step", "semaphore_acquire_as_leader"]],
+    );
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn trip_split() {
+    finds("trip_split", &[&["step", "barrier_wait_last"], &["step", "barrier_abort"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn barrier_unwatched() {
+    finds("barrier_unwatched", &[&["step", "barrier_wait_between"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn notify_split() {
+    finds("notify_split", &[&["step", "condition_notify_one"], &["step", "condition_notify_all"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn notify_wakes_one() {
+    finds("notify_wakes_one", &[&["step", "condition_wait"], &["step", "condition_notify_all"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn length_first() {
+    finds("length_first", &[&["step", "vec_push"], &["step", "vec_push_that_grows"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn discard_first() {
+    finds("discard_first", &[&["step", "vec_truncate"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn list_flip_first() {
+    finds("list_flip_first", &[&["step", "list_set_alone"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn list_in_place() {
+    finds("list_in_place", &[&["step", "list_set_alone"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn reader_unwatched() {
+    finds(
+        "reader_unwatched",
+        &[&["step", "rwlock_read_end"], &["step", "rwlock_read_behind_a_writer"]],
+    );
+}

@@ -23,7 +23,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mp_shared::ring::{self, Item, Ring};
+use mp_shared::ring::{self, Item, Record, Ring};
 use mp_wire::peek::{self, Tag};
 use mp_wire::{Deadline, Fd, Message, poll, socket};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -216,17 +216,12 @@ impl Channel {
                 let what = "the descriptors of the item are not there";
                 return Err(GetError::Failed(Error::new(ErrorKind::DescriptorsLost, what)));
             }
-            Err(ring::GetError::Empty) => return Err(GetError::Empty),
-            Err(ring::GetError::Closed) => return Err(GetError::Closed),
-            Err(ring::GetError::Hook(error)) => {
-                let what = "the descriptors of the item cannot be received";
-                return Err(GetError::Failed(Error::wire(what, error)));
+            Err(error) => {
+                return Err(untaken(error, |error| {
+                    let what = "the descriptors of the item cannot be received";
+                    GetError::Failed(Error::wire(what, error))
+                }));
             }
-            Err(ring::GetError::Failed(error)) => {
-                let what = "the item cannot be taken";
-                return Err(GetError::Failed(Error::shared(what, error)));
-            }
-            Err(_) => return Err(GetError::Failed(unknown())),
         }
         Ok(())
     }
@@ -247,6 +242,61 @@ impl Channel {
             Err(error) if error.kind() == mp_wire::ErrorKind::Protocol => Ok(Beside::Missing),
             Err(error) => Err(error),
         }
+    }
+
+    /// Puts messages without descriptors, which lie one behind the other and end where `ends` says.
+    ///
+    /// # Errors
+    ///
+    /// How many were put, and why not the next one.
+    pub fn put_many(
+        &self,
+        bytes: &[u8],
+        ends: &[usize],
+        deadline: Deadline,
+    ) -> Result<(), (usize, PutError)> {
+        let mut start = 0;
+        let records: Vec<(u64, &[u8])> = ends
+            .iter()
+            .map(|&end| (0, bytes.get(std::mem::replace(&mut start, end)..end).unwrap_or_default()))
+            .collect();
+        self.0
+            .ring
+            .put_many(&records, deadline)
+            .map_err(|error| (error.put, refused(error.cause, |never| match never {})))
+    }
+
+    /// Takes the first messages that are there, at most so many, and at least one; one with descriptors comes alone.
+    ///
+    /// Their bytes replace what `bytes` held, and `records` says what ends where. Returns the descriptors.
+    ///
+    /// # Blocking
+    ///
+    /// Waits for the first message until the deadline.
+    ///
+    /// # Errors
+    ///
+    /// See [`GetError`].
+    pub fn get_many(
+        &self,
+        bytes: &mut Vec<u8>,
+        records: &mut Vec<Record>,
+        most: usize,
+        deadline: Deadline,
+    ) -> Result<Vec<Fd>, GetError> {
+        records.clear();
+        let together = self.0.ring.get_many_if(bytes, records, most, deadline, |tag| tag == 0);
+        match together {
+            Ok(0) => {}
+            Ok(_) => return Ok(Vec::new()),
+            Err(error) => return Err(untaken(error, |never| match never {})),
+        }
+        let mut message = Message { bytes: std::mem::take(bytes), fds: Vec::new() };
+        let taken = self.get(&mut message, deadline);
+        *bytes = message.bytes;
+        taken?;
+        records.push(Record { item: Item { tag: 1, sequence: 0 }, end: bytes.len() });
+        Ok(message.fds)
     }
 
     /// The number of messages, at one moment; zero if the memory makes no sense.
@@ -299,6 +349,18 @@ fn refused<E>(error: ring::PutError<E>, hook: impl FnOnce(E) -> PutError) -> Put
             PutError::Failed(Error::shared("the item cannot be put", error))
         }
         _ => PutError::Failed(unknown()),
+    }
+}
+
+fn untaken<E>(error: ring::GetError<E>, hook: impl FnOnce(E) -> GetError) -> GetError {
+    match error {
+        ring::GetError::Empty => GetError::Empty,
+        ring::GetError::Closed => GetError::Closed,
+        ring::GetError::Hook(error) => hook(error),
+        ring::GetError::Failed(error) => {
+            GetError::Failed(Error::shared("the item cannot be taken", error))
+        }
+        _ => GetError::Failed(unknown()),
     }
 }
 

@@ -122,6 +122,10 @@ impl<T> Queue<T> {
         Self { channel, item: PhantomData }
     }
 
+    pub(crate) fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
     /// The number of items, at one moment; others may change it in the next.
     #[must_use]
     #[doc(alias = "qsize")]

@@ -1,6 +1,8 @@
 //! Values of one type in a row, that processes share, with their lock.
 #![expect(unsafe_code, reason = "a guard refers to the elements in shared memory")]
 
+mod elements;
+
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
@@ -12,7 +14,10 @@ use mp_wire::Deadline;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Error;
+use crate::home::Home;
 use crate::lock::{Guarded, Held, deadline, put};
+#[cfg(feature = "named")]
+use crate::named::{self, named_object};
 use crate::object::{Shape, Tag};
 use crate::poison::{LockError, LockResult};
 
@@ -87,7 +92,7 @@ impl<T: Pod> Array<T> {
     /// # Ok::<(), mp_shared::Error>(())
     /// ```
     pub fn new(len: usize) -> Result<Self, Error> {
-        Guarded::create(Self::shape(), len).map(Self::from_inner)
+        Self::make(Home::Anywhere, len)
     }
 
     /// Makes an array of these elements.
@@ -96,7 +101,65 @@ impl<T: Pod> Array<T> {
     ///
     /// As with [`new`](Self::new).
     pub fn from_slice(elements: &[T]) -> Result<Self, Error> {
-        let array = Self::new(elements.len())?;
+        Self::make_of(Home::Anywhere, elements)
+    }
+
+    /// Makes an array of these elements under a name, by which any program of the same user can [`open`](Self::open) it.
+    ///
+    /// Whoever finds it finds it written. The name goes when the last clone of this handle is dropped in this process.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::AlreadyExists`](crate::ErrorKind::AlreadyExists) if the name is taken, or as with
+    /// [`SharedMemory::create`](crate::SharedMemory::create).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_shared::Array;
+    ///
+    /// let name = format!("doc-Array-{}", std::process::id());
+    /// let array = Array::create_named(&name, &[1u32, 2, 3])?;
+    /// Array::<u32>::open(&name)?.set(0, 10)?; // In any program.
+    /// assert_eq!(array.to_vec()?, [10, 2, 3]);
+    /// # Ok::<(), mp_shared::Error>(())
+    /// ```
+    #[cfg(feature = "named")]
+    pub fn create_named(name: &str, elements: &[T]) -> Result<Self, Error> {
+        named::create(name, |home| Self::make_of(home, elements))
+    }
+
+    /// Makes an array of `len` elements, all of whose bytes are zero, under a name, by which any program of the same user can [`open`](Self::open) it.
+    ///
+    /// No copy of it is needed in this process. The name goes when the last clone of this handle is dropped in this process.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::AlreadyExists`](crate::ErrorKind::AlreadyExists) if the name is taken, or as with
+    /// [`SharedMemory::create`](crate::SharedMemory::create).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_shared::Array;
+    ///
+    /// let name = format!("doc-Array-zeroed-{}", std::process::id());
+    /// let array = Array::<u32>::create_named_zeroed(&name, 3)?;
+    /// assert_eq!(Array::<u32>::open(&name)?.to_vec()?, [0, 0, 0]); // In any program.
+    /// assert!(array.owns_name());
+    /// # Ok::<(), mp_shared::Error>(())
+    /// ```
+    #[cfg(feature = "named")]
+    pub fn create_named_zeroed(name: &str, len: usize) -> Result<Self, Error> {
+        named::create(name, |home| Self::make(home, len))
+    }
+
+    pub(crate) fn make(home: Home<'_>, len: usize) -> Result<Self, Error> {
+        Guarded::create_at(home, Self::shape(), len).map(Self::from_inner)
+    }
+
+    pub(crate) fn make_of(home: Home<'_>, elements: &[T]) -> Result<Self, Error> {
+        let array = Self::make(home, elements.len())?;
         array.inner.object().write(0, elements)?;
         Ok(array)
     }
@@ -136,6 +199,7 @@ impl<T: Pod> Array<T> {
     /// # Ok::<(), mp_shared::Error>(())
     /// ```
     #[doc(alias = "get_lock")]
+    #[inline]
     pub fn lock(&self) -> LockResult<ArrayGuard<'_, T>> {
         wrap(self.inner.lock(Deadline::NEVER))
     }
@@ -146,6 +210,7 @@ impl<T: Pod> Array<T> {
     ///
     /// [`LockError::WouldBlock`] if somebody holds it, this thread or another; [`LockError::Poisoned`] as with
     /// [`lock`](Self::lock).
+    #[inline]
     pub fn try_lock(&self) -> LockResult<ArrayGuard<'_, T>> {
         wrap(self.inner.try_lock())
     }
@@ -212,6 +277,7 @@ impl<T: Pod> Array<T> {
     /// assert_eq!(counts.get(b'l'.into())?, 2);
     /// # Ok::<(), mp_shared::Error>(())
     /// ```
+    #[inline]
     pub fn update(&self, index: usize, change: impl FnOnce(T) -> T) -> Result<T, Error> {
         let mut held = self.inner.visit()?;
         let value = change(read(&held, index)?);
@@ -276,6 +342,7 @@ fn read<T: Pod>(held: &Held<'_>, index: usize) -> Result<T, Error> {
     held.object().load(index).ok_or_else(|| held.object().beyond(index, 1))
 }
 
+#[inline]
 fn wrap<'a, T: Pod>(held: LockResult<Held<'a>>) -> LockResult<ArrayGuard<'a, T>> {
     held.map(ArrayGuard::new).map_err(|error| error.map(ArrayGuard::new))
 }
@@ -283,7 +350,7 @@ fn wrap<'a, T: Pod>(held: LockResult<Held<'a>>) -> LockResult<ArrayGuard<'a, T>>
 /// An [`Array`] that this thread holds until the guard is dropped.
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct ArrayGuard<'a, T: Pod> {
-    held: Held<'a>,
+    pub(crate) held: Held<'a>,
     elements: PhantomData<&'a mut [T]>,
 }
 
@@ -311,6 +378,16 @@ impl<T: Pod> DerefMut for ArrayGuard<'_, T> {
         unsafe { slice::from_raw_parts_mut(object.data::<T>(), object.len()) }
     }
 }
+
+#[cfg(feature = "named")]
+named_object!(
+    [T: Pod] Array<T>,
+    Self::shape(),
+    |object| Guarded::of(object).map(Self::from_inner),
+    |this| this.inner.object(),
+    "Array::<i32>",
+    "Array::create_named(&name, &[1, 2])",
+);
 
 impl<T: Pod> Clone for Array<T> {
     fn clone(&self) -> Self {

@@ -38,6 +38,8 @@ pub enum ErrorKind {
     Incompatible,
     /// A range lies outside of the memory, or is not aligned as its type wants it.
     OutOfBounds,
+    /// A text, or bytes, longer than the room that there is for it. Nothing has changed.
+    TooLong,
     /// An argument that no memory could satisfy.
     InvalidInput,
     /// This C library or kernel lacks what robust locks need.
@@ -125,7 +127,9 @@ impl From<Error> for io::Error {
         let kind = match error.kind() {
             ErrorKind::Exhausted => io::ErrorKind::OutOfMemory,
             ErrorKind::Corrupt | ErrorKind::Incompatible => io::ErrorKind::InvalidData,
-            ErrorKind::OutOfBounds | ErrorKind::InvalidInput => io::ErrorKind::InvalidInput,
+            ErrorKind::OutOfBounds | ErrorKind::TooLong | ErrorKind::InvalidInput => {
+                io::ErrorKind::InvalidInput
+            }
             ErrorKind::Unsupported => io::ErrorKind::Unsupported,
             ErrorKind::NotFound => io::ErrorKind::NotFound,
             ErrorKind::AlreadyExists => io::ErrorKind::AlreadyExists,

@@ -16,6 +16,9 @@ use mp_wire::Deadline;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Error;
+use crate::home::Home;
+#[cfg(feature = "named")]
+use crate::named::{self, named_object};
 use crate::object::{Object, Shape, Tag};
 use crate::sys::{self, Waited, WakeOp};
 use mp_wire::Spin;
@@ -67,7 +70,36 @@ impl Event {
     ///
     /// [`ErrorKind::Exhausted`](crate::ErrorKind::Exhausted) if no memory or no descriptor is left.
     pub fn new() -> Result<Self, Error> {
-        Object::create(SHAPE, 0).map(Self)
+        Self::make(Home::Anywhere)
+    }
+
+    /// Makes an event under a name, by which any program of the same user can [`open`](Self::open) it.
+    ///
+    /// Its flag is down. The name goes when the last clone of this handle is dropped in this process.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::AlreadyExists`](crate::ErrorKind::AlreadyExists) if the name is taken, or as with
+    /// [`SharedMemory::create`](crate::SharedMemory::create).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_shared::Event;
+    ///
+    /// let name = format!("doc-Event-{}", std::process::id());
+    /// let ready = Event::create_named(&name)?;
+    /// Event::open(&name)?.set(); // In any program.
+    /// assert!(ready.is_set());
+    /// # Ok::<(), mp_shared::Error>(())
+    /// ```
+    #[cfg(feature = "named")]
+    pub fn create_named(name: &str) -> Result<Self, Error> {
+        named::create(name, Self::make)
+    }
+
+    fn make(home: Home<'_>) -> Result<Self, Error> {
+        Object::create_at(home, SHAPE, 0).map(Self)
     }
 
     /// Raises the flag and wakes all that wait for it.
@@ -190,6 +222,16 @@ impl Event {
         }
     }
 }
+
+#[cfg(feature = "named")]
+named_object!(
+    [] Event,
+    SHAPE,
+    |object| Ok(Self(object)),
+    |this| &this.0,
+    "Event",
+    "Event::create_named(&name)",
+);
 
 impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,25 +4,36 @@
 //! in a user's hands, or being written in more than one step: if the kernel says that the holder died and this is up, the next
 //! holder writes `poisoned` first, and only then goes on. So a process that is killed while it merely reads, or between two
 //! steps that each leave all in order, poisons nothing; and poison cannot be lost, whoever is killed when.
+//!
+//! Each time that the lock is taken gets a number, its session, which the guard remembers. So a guard that a forked process has
+//! a copy of does nothing there, even if that process takes the lock itself before it drops the copy.
 
+mod held;
 #[cfg(test)]
 mod tests;
 
-use std::marker::PhantomData;
-use std::sync::MutexGuard;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::compiler_fence;
 use std::time::Duration;
-use std::{fmt, fs, thread};
+use std::{fmt, fs};
 
 use bytemuck::Pod;
 use mp_wire::Deadline;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+pub(crate) use self::held::Held;
 use crate::Error;
-use crate::object::{Object, Shape, Tag};
+use crate::home::Home;
+#[cfg(feature = "named")]
+use crate::named::{self, named_object};
+use crate::object::{Object, Received, Shape, Tag};
 use crate::poison::{LockError, LockResult, PoisonError};
 use crate::robust::{self, Acquired, LinkedLock};
+
+/// Among the words of the head: the number of the last session, that of the present one, and how many guards it has.
+const LAST_SESSION: usize = 0;
+const SESSION: usize = 1;
+const COUNT: usize = 2;
 
 /// An object with a lock. Clones are the same one.
 #[derive(Clone)]
@@ -33,34 +44,61 @@ pub(crate) struct Guarded {
 
 impl Guarded {
     pub(crate) fn create(shape: Shape, len: usize) -> Result<Self, Error> {
-        Self::of(Object::create(shape, len)?)
+        Self::create_at(Home::Anywhere, shape, len)
     }
 
-    fn of(object: Object) -> Result<Self, Error> {
+    pub(crate) fn create_at(home: Home<'_>, shape: Shape, len: usize) -> Result<Self, Error> {
+        Self::of(Object::create_at(home, shape, len)?)
+    }
+
+    pub(crate) fn of(object: Object) -> Result<Self, Error> {
         let lock = object.lock()?;
         Ok(Self { object, lock })
     }
 
+    #[inline]
     pub(crate) fn object(&self) -> &Object {
         &self.object
     }
 
     /// Takes the lock for a user, who gets hold of what it protects.
+    #[inline]
     pub(crate) fn lock(&self, deadline: Deadline) -> LockResult<Held<'_>> {
         self.acquire(deadline, true)
     }
 
     /// Takes the lock for a user, if it is free.
     pub(crate) fn try_lock(&self) -> LockResult<Held<'_>> {
-        self.acquire(Deadline::NOW, true).map_err(|error| match error {
-            LockError::TimedOut | LockError::Deadlock => LockError::WouldBlock,
-            other => other,
-        })
+        self.acquire(Deadline::NOW, true).map_err(LockError::at_once)
+    }
+
+    /// Takes the lock, as often as one likes: it is released with the last guard.
+    pub(crate) fn lock_again(&self, deadline: Deadline) -> LockResult<Held<'_>> {
+        let words = &self.object.head().words;
+        if !self.lock.held_by_me() {
+            let held = self.acquire(deadline, true);
+            return held.map(Held::counted).map_err(|error| error.map(Held::counted));
+        }
+        let count = words[COUNT].load(Relaxed).checked_add(1).ok_or(LockError::TooMany)?;
+        words[COUNT].store(count, Relaxed);
+        let held = Held::new(self, words[SESSION].load(Relaxed), true, true);
+        if self.is_poisoned() { Err(PoisonError::new(held).into()) } else { Ok(held) }
+    }
+
+    /// How many guards its holder has.
+    pub(crate) fn count(&self) -> u32 {
+        if self.is_locked() { self.object.head().words[COUNT].load(Relaxed) } else { 0 }
     }
 
     /// Takes the lock for a step that leaves all in order wherever it ends; see [`Held::exposed`] for those that do not.
+    #[inline]
     pub(crate) fn visit(&self) -> Result<Held<'_>, Error> {
         Ok(self.acquire(Deadline::NEVER, false)?)
+    }
+
+    /// Takes the lock, poisoned or not, without getting hold of what it protects.
+    pub(crate) fn hold(&self, deadline: Deadline) -> LockResult<Held<'_>> {
+        self.acquire(deadline, false).or_else(LockError::ignore_poison)
     }
 
     /// Takes the lock for one step that leaves all in order, takes no other lock, and cannot panic.
@@ -82,22 +120,49 @@ impl Guarded {
         locked.map_or_else(plain, poisoned).into()
     }
 
+    #[inline(always)]
     fn acquire(&self, deadline: Deadline, expose: bool) -> LockResult<Held<'_>> {
-        let acquired = self.lock.lock(deadline).map_err(plain)?;
-        let panicking = thread::panicking();
-        let mut held = Held { owner: self, exposed: false, panicking, not_send: PhantomData };
-        self.take_over(acquired);
-        if expose {
-            held.expose();
+        match self.lock.lock(deadline) {
+            Ok(acquired) => self.take_over(acquired),
+            Err(error) => return Err(plain(error)),
         }
+        let session = self.begin_session();
+        if expose {
+            self.expose();
+        }
+        let held = Held::new(self, session, expose, false);
         if self.is_poisoned() { Err(PoisonError::new(held).into()) } else { Ok(held) }
+    }
+
+    #[inline]
+    fn expose(&self) {
+        self.object.head().exposed.store(1, Relaxed);
+        // Whoever finds the lock of a dead thread finds what that thread had written, in program order.
+        compiler_fence(SeqCst);
+    }
+
+    /// Numbers the time for which the lock is held from now on.
+    #[inline]
+    fn begin_session(&self) -> u32 {
+        let words = &self.object.head().words;
+        let session = words[LAST_SESSION].load(Relaxed).wrapping_add(1);
+        words[LAST_SESSION].store(session, Relaxed);
+        words[SESSION].store(session, Relaxed);
+        session
     }
 
     /// Whoever comes after a dead owner writes down what that one may have left.
     #[inline]
     fn take_over(&self, acquired: Acquired) {
+        if acquired == Acquired::OwnerDied {
+            self.take_over_from_the_dead();
+        }
+    }
+
+    #[cold]
+    fn take_over_from_the_dead(&self) {
         let head = self.object.head();
-        if acquired == Acquired::OwnerDied && head.exposed.load(Relaxed) != 0 {
+        if head.exposed.load(Relaxed) != 0 {
             head.poisoned.store(1, Relaxed);
             compiler_fence(SeqCst);
             head.exposed.store(0, Relaxed);
@@ -108,8 +173,14 @@ impl Guarded {
         self.lock.owner().is_some()
     }
 
+    #[inline]
     pub(crate) fn is_poisoned(&self) -> bool {
         self.object.head().poisoned.load(Relaxed) != 0
+    }
+
+    /// Declares that what the lock protects is in disorder. For the holder.
+    pub(crate) fn poison(&self) {
+        self.object.head().poisoned.store(1, Relaxed);
     }
 
     pub(crate) fn clear_poison(&self) {
@@ -158,6 +229,11 @@ impl Guarded {
         Ok(value)
     }
 
+    /// The one that a message had, if it is of this shape.
+    pub(crate) fn received(received: Received, shape: Shape) -> Result<Self, Error> {
+        Self::of(received.object(shape)?)
+    }
+
     pub(crate) fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.object.serialize(serializer)
     }
@@ -170,10 +246,12 @@ impl Guarded {
     }
 }
 
-fn plain<G>(error: robust::LockError) -> LockError<G> {
+#[cold]
+pub(crate) fn plain<G>(error: robust::LockError) -> LockError<G> {
     match error {
         robust::LockError::TimedOut => LockError::TimedOut,
         robust::LockError::Deadlock => LockError::Deadlock,
+        robust::LockError::TooMany => LockError::TooMany,
         robust::LockError::Unsupported => LockError::Unsupported,
     }
 }
@@ -192,58 +270,9 @@ fn process_of(tid: u32) -> Option<u32> {
     status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok()
 }
 
-/// The lock, held by this thread until this is dropped.
-pub(crate) struct Held<'a> {
-    owner: &'a Guarded,
-    /// What the lock protects may be half changed if this thread dies now.
-    exposed: bool,
-    /// The thread was panicking already when it took the lock.
-    panicking: bool,
-    /// A guard that other threads may look at, but not release.
-    not_send: PhantomData<MutexGuard<'a, ()>>,
-}
-
-impl<'a> Held<'a> {
-    pub(crate) fn object(&self) -> &'a Object {
-        self.owner.object()
-    }
-
-    /// Does what would leave a mess if this process died in the middle of it.
-    pub(crate) fn exposed<R>(&mut self, step: impl FnOnce(&Object) -> R) -> R {
-        self.expose();
-        let result = step(self.object());
-        self.cover();
-        result
-    }
-
-    fn expose(&mut self) {
-        self.exposed = true;
-        self.object().head().exposed.store(1, Relaxed);
-        // Whoever finds the lock of a dead thread finds what that thread had written, in program order.
-        compiler_fence(SeqCst);
-    }
-
-    fn cover(&mut self) {
-        compiler_fence(SeqCst);
-        self.object().head().exposed.store(0, Relaxed);
-        self.exposed = false;
-    }
-}
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        // In a forked child this is a copy, and the lock is the parent's.
-        if !self.owner.lock.held_by_me() {
-            return;
-        }
-        if self.exposed {
-            if thread::panicking() && !self.panicking {
-                self.object().head().poisoned.store(1, Relaxed);
-            }
-            self.cover();
-        }
-        // It is ours, as was just seen.
-        let _ = self.owner.lock.unlock();
+impl Serialize for Guarded {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.object.serialize(serializer)
     }
 }
 
@@ -312,7 +341,38 @@ impl Lock {
     ///
     /// [`ErrorKind::Exhausted`](crate::ErrorKind::Exhausted) if no memory or no descriptor is left.
     pub fn new() -> Result<Self, Error> {
-        Guarded::create(SHAPE, 0).map(Self)
+        Self::make(Home::Anywhere)
+    }
+
+    /// Makes a lock under a name, by which any program of the same user can [`open`](Self::open) it.
+    ///
+    /// Nobody holds it. The name goes when the last clone of this handle is dropped in this process.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::AlreadyExists`](crate::ErrorKind::AlreadyExists) if the name is taken, or as with
+    /// [`SharedMemory::create`](crate::SharedMemory::create).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_shared::Lock;
+    ///
+    /// let name = format!("doc-Lock-{}", std::process::id());
+    /// let lock = Lock::create_named(&name)?;
+    /// let same = Lock::open(&name)?; // In any program.
+    /// let guard = lock.lock()?;
+    /// assert!(same.is_locked());
+    /// # drop(guard);
+    /// # Ok::<(), mp_shared::Error>(())
+    /// ```
+    #[cfg(feature = "named")]
+    pub fn create_named(name: &str) -> Result<Self, Error> {
+        named::create(name, Self::make)
+    }
+
+    fn make(home: Home<'_>) -> Result<Self, Error> {
+        Guarded::create_at(home, SHAPE, 0).map(Self)
     }
 
     /// Takes the lock.
@@ -325,6 +385,7 @@ impl Lock {
     ///
     /// [`LockError::Poisoned`] with the guard in it if somebody died holding the lock; [`LockError::Deadlock`] if this thread
     /// holds it.
+    #[inline]
     pub fn lock(&self) -> LockResult<LockGuard<'_>> {
         wrap(self.0.lock(Deadline::NEVER))
     }
@@ -347,6 +408,7 @@ impl Lock {
     /// # drop(guard);
     /// # Ok::<(), mp_shared::Error>(())
     /// ```
+    #[inline]
     pub fn try_lock(&self) -> LockResult<LockGuard<'_>> {
         wrap(self.0.try_lock())
     }
@@ -401,6 +463,7 @@ impl Lock {
     }
 }
 
+#[inline]
 fn wrap<'a>(held: LockResult<Held<'a>>) -> LockResult<LockGuard<'a>> {
     held.map(LockGuard).map_err(|error| error.map(LockGuard))
 }
@@ -415,7 +478,17 @@ fn wrap<'a>(held: LockResult<Held<'a>>) -> LockResult<LockGuard<'a>> {
 /// std::thread::scope(|scope| { scope.spawn(move || drop(guard)); });
 /// ```
 #[must_use = "the lock is released when the guard is dropped"]
-pub struct LockGuard<'a>(Held<'a>);
+pub struct LockGuard<'a>(pub(crate) Held<'a>);
+
+#[cfg(feature = "named")]
+named_object!(
+    [] Lock,
+    SHAPE,
+    |object| Guarded::of(object).map(Self),
+    |this| this.0.object(),
+    "Lock",
+    "Lock::create_named(&name)",
+);
 
 impl fmt::Debug for Lock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -428,7 +501,7 @@ impl fmt::Debug for Lock {
 impl fmt::Debug for LockGuard<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("LockGuard");
-        self.0.owner.debug(&mut debug);
+        self.0.debug(&mut debug);
         debug.finish()
     }
 }

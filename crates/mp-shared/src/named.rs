@@ -4,22 +4,33 @@
 //! name: it would remove it in a forked child too, and would give out memory that is not reserved.
 #![expect(unsafe_code, reason = "the mapping is memory that other processes write")]
 
+mod attribute;
+mod claim;
 mod file;
+mod list;
+mod manager;
+mod methods;
 mod name;
+mod orphan;
+mod plan;
 #[cfg(test)]
 mod tests;
 
-use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::{fmt, fs, io, process};
+use std::{fmt, io};
 
 use bytemuck::Pod;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use shared_memory::{Shmem, ShmemConf, ShmemError};
 
 use crate::{Error, ErrorKind, access};
+pub(crate) use claim::{Claim, SharedClaim};
 use file::Identity;
+pub use list::{ListItem, ShareableList};
+pub use manager::SharedMemoryManager;
+pub(crate) use methods::{Named, named_object};
+pub use orphan::Orphan;
+pub(crate) use plan::{Plan, create, create_new, open};
 
 /// A piece of memory with a name, which any program of the same user can open.
 ///
@@ -44,7 +55,8 @@ use file::Identity;
 /// # If a process dies
 ///
 /// If the creator is killed, the name stays, as a file in `/dev/shm`. [`prune`](Self::prune) removes those whose names
-/// were made by [`new`](Self::new); one that you chose yourself waits for [`remove`](Self::remove).
+/// were made by [`new`](Self::new); one that you chose yourself waits for [`remove`](Self::remove), and
+/// [`orphans`](Self::orphans) lists it.
 /// A process that is killed while it creates one leaves nothing.
 ///
 /// # Serializing
@@ -75,11 +87,7 @@ pub struct SharedMemory(Arc<Inner>);
 
 struct Inner {
     mapping: Mapping,
-    name: String,
-    identity: Identity,
-    /// The process that owns the name; `None` if this handle only opened it.
-    owner: Option<u32>,
-    keep: AtomicBool,
+    claim: Arc<Claim>,
 }
 
 /// The mapping of the crate `shared_memory`, never its owner.
@@ -149,7 +157,9 @@ impl SharedMemory {
             if found != identity || mapping.0.len() != size {
                 return Err(io::Error::other("somebody else changed it meanwhile"));
             }
-            Ok(Self::from_parts(mapping, name, identity, Some(process::id())))
+            let memory = Self::from_parts(mapping, name, identity);
+            memory.claim().take();
+            Ok(memory)
         });
         memory.map_err(|error| {
             let _ = file::remove(name, identity);
@@ -175,12 +185,16 @@ impl SharedMemory {
     pub fn open(name: &str) -> Result<Self, Error> {
         let name = name::check(name)?;
         let (mapping, identity) = attach(name).map_err(|error| context("open", name, error))?;
-        Ok(Self::from_parts(mapping, name, identity, None))
+        Ok(Self::from_parts(mapping, name, identity))
     }
 
-    fn from_parts(mapping: Mapping, name: &str, identity: Identity, owner: Option<u32>) -> Self {
-        let keep = AtomicBool::new(false);
-        Self(Arc::new(Inner { mapping, name: name.to_owned(), identity, owner, keep }))
+    fn from_parts(mapping: Mapping, name: &str, identity: Identity) -> Self {
+        let claim = Arc::new(Claim::new(name, identity));
+        Self(Arc::new(Inner { mapping, claim }))
+    }
+
+    fn claim(&self) -> &Arc<Claim> {
+        &self.0.claim
     }
 
     /// Removes a name; whoever has the memory open keeps it.
@@ -209,7 +223,7 @@ impl SharedMemory {
 
     /// Removes the names that processes left when they were killed, and says how many.
     ///
-    /// It removes those made by [`new`](Self::new) in a process of this PID namespace that runs no more, unless
+    /// It removes those made by [`new`](Self::new), or for a list or in a scope without a name, in a process of this PID namespace that runs no more, unless
     /// [`persist`](Self::persist) was called. Whoever still has such a memory open keeps it.
     ///
     /// # Errors
@@ -227,19 +241,39 @@ impl SharedMemory {
     /// # Ok::<(), mp_shared::Error>(())
     /// ```
     pub fn prune() -> Result<usize, Error> {
-        let mut removed = 0;
-        let failed = |error| Error::from_io("cannot read /dev/shm", error);
-        for entry in fs::read_dir(file::DIRECTORY).map_err(failed)? {
-            let entry = entry.map_err(failed)?.file_name();
-            let Ok(name) = std::str::from_utf8(entry.as_bytes()) else { continue };
-            if name::is_orphan(name)
-                && file::is_kept(name).is_ok_and(|kept| !kept)
-                && Self::remove(name).is_ok()
-            {
-                removed += 1;
-            }
-        }
-        Ok(removed)
+        let orphans = orphan::list()?;
+        let made_by_us = |orphan: &&Orphan| name::is_generated(orphan.name());
+        Ok(orphans.iter().filter(made_by_us).filter(|orphan| orphan.remove().is_ok()).count())
+    }
+
+    /// Lists the names that processes left when they were killed.
+    ///
+    /// There are those that [`prune`](Self::prune) would remove, and those that a user chose, of memory, lists and other objects:
+    /// they may be meant to stay, so that nothing but [`Orphan::remove`] or [`remove`](Self::remove) removes them. Those
+    /// for which [`persist`](Self::persist) was called are not in the list.
+    ///
+    /// # Errors
+    ///
+    /// `/dev/shm` cannot be read.
+    ///
+    /// # Platform
+    ///
+    /// Who created a `SharedMemory` with a name that a user chose is known since Linux 6.6, where files in memory have attributes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_shared::SharedMemory;
+    ///
+    /// let memory = SharedMemory::new(100)?;
+    /// for orphan in SharedMemory::orphans()? {
+    ///     assert_ne!(orphan.name(), memory.name(), "its creator lives");
+    ///     println!("process {} left {}", orphan.creator(), orphan.name());
+    /// }
+    /// # Ok::<(), mp_shared::Error>(())
+    /// ```
+    pub fn orphans() -> Result<Vec<Orphan>, Error> {
+        orphan::list()
     }
 
     /// Removes the name of this memory; whoever has it open keeps it.
@@ -261,8 +295,7 @@ impl SharedMemory {
     /// # Ok::<(), mp_shared::Error>(())
     /// ```
     pub fn unlink(&self) -> Result<(), Error> {
-        let name = self.name();
-        file::remove(name, self.0.identity).map_err(|error| context("unlink", name, error))
+        self.claim().unlink()
     }
 
     /// Lets the name outlive this handle and this process, until somebody removes it.
@@ -284,28 +317,19 @@ impl SharedMemory {
     /// # Ok::<(), mp_shared::Error>(())
     /// ```
     pub fn persist(&self) -> Result<(), Error> {
-        let name = self.name();
-        let marked = file::find(name).and_then(|(found, _)| {
-            if found != self.0.identity {
-                return Err(io::ErrorKind::NotFound.into());
-            }
-            if name::is_generated(name) { file::keep(name) } else { Ok(()) }
-        });
-        marked.map_err(|error| context("persist", name, error))?;
-        self.0.keep.store(true, Relaxed);
-        Ok(())
+        self.claim().persist()
     }
 
     /// Says whether dropping this handle in this process removes the name.
     #[must_use]
     pub fn owns_name(&self) -> bool {
-        self.0.owns_name()
+        self.claim().owns()
     }
 
     /// The name, without a slash.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.0.name
+        self.claim().name()
     }
 
     /// The size in bytes.
@@ -454,19 +478,10 @@ fn context(operation: &str, name: &str, error: io::Error) -> Error {
     Error::with_source(kind, format!("cannot {operation} the shared memory {name:?}"), error)
 }
 
-impl Inner {
-    fn owns_name(&self) -> bool {
-        self.owner == Some(process::id()) && !self.keep.load(Relaxed)
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        if self.owns_name() {
-            // Somebody may have removed it before.
-            let _ = file::remove(&self.name, self.identity);
-        }
-    }
+/// The claim of an object that has a name.
+pub(crate) fn claim_of(named: &impl Named) -> Result<&Claim, Error> {
+    let nameless = || Error::new(ErrorKind::NotFound, "this handle knows no name of its memory");
+    named.object().claim().ok_or_else(nameless)
 }
 
 impl fmt::Debug for SharedMemory {
@@ -481,7 +496,7 @@ impl fmt::Debug for SharedMemory {
 
 impl Serialize for SharedMemory {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Identity { device, inode } = self.0.identity;
+        let Identity { device, inode } = self.claim().identity();
         (self.name(), device, inode).serialize(serializer)
     }
 }
@@ -494,7 +509,7 @@ impl<'de> Deserialize<'de> for SharedMemory {
             let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
             de::Error::custom(format_args!("{error}{cause}"))
         })?;
-        if memory.0.identity != (Identity { device, inode }) {
+        if memory.claim().identity() != (Identity { device, inode }) {
             let what = format!("the name {name:?} is that of another shared memory by now");
             return Err(de::Error::custom(what));
         }

@@ -6,6 +6,7 @@
 
 use std::any::type_name;
 use std::fmt;
+use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -14,9 +15,14 @@ use bytemuck::Pod;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::heap::{LINE, Place, SEGMENT_KIND, SharedPlace};
+use crate::home::{Home, SharedClaim};
+#[cfg(feature = "named")]
+use crate::named::Claim;
 use crate::robust::{LinkedLock, linked::Cell};
+#[cfg(feature = "named")]
+use crate::segment::NAMED_KIND;
 use crate::segment::{HEADER_LEN, Segment, Shared, View};
-use crate::{Error, ErrorKind, access};
+use crate::{Error, ErrorKind, access, sys};
 
 /// What kind of thing an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +43,9 @@ pub(crate) enum Tag {
     Atomic = u32::from_le_bytes(*b"atom"),
     Vec = u32::from_le_bytes(*b"vect"),
     Chunked = u32::from_le_bytes(*b"chnk"),
+    Chunks = u32::from_le_bytes(*b"chlk"),
+    #[cfg(feature = "named")]
+    List = u32::from_le_bytes(*b"list"),
 }
 
 /// The beginning of an object.
@@ -86,6 +95,12 @@ impl Shape {
         Self { tag, size: size_of::<T>(), align: align_of::<T>(), type_hash: 0, len: None }
     }
 
+    /// The shape of an object with any number of bytes, which begin at a multiple of eight.
+    #[cfg(feature = "named")]
+    pub(crate) const fn bytes_of(tag: Tag) -> Self {
+        Self { tag, size: 1, align: 8, type_hash: 0, len: None }
+    }
+
     /// The shape of an object with one element of type `T`.
     pub(crate) fn one<T: Pod>(tag: Tag) -> Self {
         Self { len: Some(1), ..Self::of::<T>(tag) }
@@ -98,6 +113,12 @@ impl Shape {
         Self { tag, size: size_of::<T>(), align: align_of::<T>(), type_hash, len: None }
     }
 
+    /// The shape of an object with one atomic in it, which stands for a `T`.
+    pub(crate) fn cell<T: 'static>(tag: Tag) -> Self {
+        let type_hash = hash(type_name::<T>());
+        Self { tag, size: size_of::<T>(), align: size_of::<T>(), type_hash, len: Some(1) }
+    }
+
     /// How many bytes `len` elements take; `None` if there are not so many addresses.
     fn bytes(&self, len: usize) -> Option<usize> {
         self.size.checked_mul(len).filter(|&bytes| isize::try_from(bytes).is_ok())
@@ -105,7 +126,9 @@ impl Shape {
 
     /// Where in the segment the elements of the object at `offset` begin, so that their addresses are aligned.
     fn data_offset(&self, offset: usize) -> usize {
-        (HEADER_LEN + offset + DATA).next_multiple_of(self.align) - HEADER_LEN
+        // What can grow has words of its own before them.
+        let front = if matches!(self.tag, Tag::Vec) { LINE } else { 0 };
+        (HEADER_LEN + offset + DATA + front).next_multiple_of(self.align) - HEADER_LEN
     }
 }
 
@@ -129,6 +152,8 @@ pub(crate) struct Object {
     data_offset: usize,
     len: usize,
     place: SharedPlace,
+    /// Dropping the last one may remove the name.
+    claim: SharedClaim,
 }
 
 // SAFETY: `data` points into the segment that `head` keeps, and is used for accesses that may happen in any thread.
@@ -157,16 +182,49 @@ impl Drop for Object {
 impl Object {
     /// Creates one with `len` elements, all zero.
     pub(crate) fn create(shape: Shape, len: usize) -> Result<Self, Error> {
+        Self::create_at(Home::Anywhere, shape, len)
+    }
+
+    /// Creates one with `len` elements, all zero, where it is wanted.
+    pub(crate) fn create_at(home: Home<'_>, shape: Shape, len: usize) -> Result<Self, Error> {
         let data = shape.data_offset(0);
         let Some(bytes) = shape.bytes(len).and_then(|bytes| bytes.checked_add(data)) else {
             let size = shape.size;
             let what = format!("{len} elements of {size} bytes are more than a process can have");
             return Err(Error::new(ErrorKind::Exhausted, what));
         };
+        if let Home::Named(plan) = home {
+            let (segment, claim) = plan.place(bytes)?;
+            let mut object = Self::create_in(&segment, 0, shape, len)?;
+            object.claim = Some(claim);
+            return Ok(object);
+        }
         // The data of what is aligned to more than a line is where it shall be if the object begins its segment.
         let place = if shape.align <= LINE { Place::new(bytes)? } else { Place::alone(bytes)? };
-        let mut object = Self::at(place.segment(), place.offset(), shape, len)?;
+        let mut object = Self::create_in(place.segment(), place.offset(), shape, len)?;
         object.place = Some(Arc::new(place));
+        Ok(object)
+    }
+
+    /// Creates one with `len` elements in a segment of its own, none of which is backed by memory yet.
+    pub(crate) fn create_sparse(shape: Shape, len: usize) -> Result<Self, Error> {
+        let data = shape.data_offset(0);
+        let bytes = shape.bytes(len).and_then(|bytes| bytes.checked_add(data));
+        let bytes = bytes.ok_or_else(|| {
+            Error::new(ErrorKind::Exhausted, "so many elements are more than a process can have")
+        })?;
+        let segment = Segment::create_sparse(SEGMENT_KIND, bytes, data)?;
+        Self::create_in(&segment, 0, shape, len)
+    }
+
+    /// Makes one at this place, and writes its head.
+    fn create_in(
+        segment: &Segment,
+        offset: usize,
+        shape: Shape,
+        len: usize,
+    ) -> Result<Self, Error> {
+        let object = Self::at(segment, offset, shape, len)?;
         let head = &*object.head;
         head.align.store(shape.align as u32, Relaxed);
         head.size.store(shape.size as u64, Relaxed);
@@ -176,6 +234,30 @@ impl Object {
         Ok(object)
     }
 
+    /// Finds the one in a segment that has a name.
+    #[cfg(feature = "named")]
+    pub(crate) fn open_in(
+        segment: &Segment,
+        shape: Shape,
+        claim: Arc<Claim>,
+    ) -> Result<Self, Error> {
+        let mut object = Self::attach(segment, 0, shape)?;
+        object.claim = Some(claim);
+        Ok(object)
+    }
+
+    /// What it has to do with its name, if it has one and did not come in a message.
+    #[cfg(feature = "named")]
+    pub(crate) fn claim(&self) -> Option<&Claim> {
+        self.claim.as_deref()
+    }
+
+    /// As [`claim`](Self::claim), to keep it.
+    #[cfg(feature = "named")]
+    pub(crate) fn shared_claim(&self) -> SharedClaim {
+        self.claim.clone()
+    }
+
     /// Establishes the invariant.
     fn at(segment: &Segment, offset: usize, shape: Shape, len: usize) -> Result<Self, Error> {
         let head = segment.bind::<Head>(offset)?;
@@ -183,13 +265,17 @@ impl Object {
             shape.bytes(len).ok_or_else(|| Error::corrupt("an object has too many elements"))?;
         let data_offset = shape.data_offset(offset);
         let data = segment.place(data_offset, bytes)?;
-        Ok(Self { head, data, offset, data_offset, len, place: None })
+        Ok(Self { head, data, offset, data_offset, len, place: None, claim: None })
     }
 
     /// Finds the one at `offset`, if it is one of this shape.
     fn attach(segment: &Segment, offset: usize, shape: Shape) -> Result<Self, Error> {
         let incompatible = |what| Err(Error::new(ErrorKind::Incompatible, what));
-        if segment.kind() != SEGMENT_KIND {
+        #[cfg(feature = "named")]
+        let named = segment.kind() == NAMED_KIND;
+        #[cfg(not(feature = "named"))]
+        let named = false;
+        if segment.kind() != SEGMENT_KIND && !named {
             return incompatible("the memory that was received has no objects in it");
         }
         let head = segment.view::<Head>(offset)?;
@@ -218,8 +304,36 @@ impl Object {
         LinkedLock::new(View::segment(&self.head), self.offset + LOCK)
     }
 
+    #[inline]
     pub(crate) fn head(&self) -> &Head {
         &self.head
+    }
+
+    /// What lies before the elements, if the shape has something there.
+    pub(crate) fn bind_front<T: Shared>(&self) -> Result<View<T>, Error> {
+        const { assert!(size_of::<T>() <= LINE && align_of::<T>() <= LINE) };
+        View::segment(&self.head).bind(self.offset + DATA)
+    }
+
+    /// Backs bytes of the elements with memory.
+    pub(crate) fn commit(&self, bytes: Range<usize>) -> Result<(), Error> {
+        View::segment(&self.head).commit(self.in_segment(bytes))
+    }
+
+    /// Gives back the memory of the whole pages among bytes of the elements.
+    pub(crate) fn discard(&self, bytes: Range<usize>) -> Result<(), Error> {
+        View::segment(&self.head).discard(self.in_segment(bytes))
+    }
+
+    fn in_segment(&self, bytes: Range<usize>) -> Range<usize> {
+        let at = |byte: usize| self.data_offset.saturating_add(byte);
+        at(bytes.start)..at(bytes.end)
+    }
+
+    /// The first end of a page at or behind the end of so many bytes of the elements, counted as those are.
+    pub(crate) fn end_of_page(&self, bytes: usize) -> usize {
+        let data = HEADER_LEN + self.data_offset;
+        (data + bytes).next_multiple_of(sys::page_size()) - data
     }
 
     /// The `T` that begins `at` bytes behind the beginning of the elements.
@@ -300,20 +414,32 @@ impl Object {
         }
     }
 
-    /// Writes it into a message: its segment, and where it lies there.
-    pub(crate) fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.retire();
-        (View::segment(&self.head), self.offset as u64).serialize(serializer)
-    }
-
     /// Takes it out of a message, if it is one of this shape.
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
         shape: Shape,
     ) -> Result<Self, D::Error> {
-        let (segment, offset) = <(Segment, u64)>::deserialize(deserializer)?;
-        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-        Self::attach(&segment, offset, shape).map_err(de::Error::custom)
+        Received::deserialize(deserializer)?.object(shape).map_err(de::Error::custom)
+    }
+}
+
+impl Serialize for Object {
+    /// Writes it into a message: its segment, and where it lies there.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.retire();
+        (View::segment(&self.head), self.offset as u64).serialize(serializer)
+    }
+}
+
+/// What a message says of an object: where it is.
+#[derive(Deserialize)]
+pub(crate) struct Received(Segment, u64);
+
+impl Received {
+    /// The object, if it is one of this shape.
+    pub(crate) fn object(self, shape: Shape) -> Result<Object, Error> {
+        let offset = usize::try_from(self.1).unwrap_or(usize::MAX);
+        Object::attach(&self.0, offset, shape)
     }
 }
 

@@ -86,6 +86,10 @@ pub enum LockError<G> {
     TimedOut,
     /// This thread holds it, so that waiting for it would not end.
     Deadlock,
+    /// The guard is a copy in a forked process, which holds nothing.
+    NotHeld,
+    /// This thread holds more locks than the kernel would look after if it died, or one lock too often.
+    TooMany,
     /// The C library has registered no robust list for this thread, so that its death would go unnoticed.
     Unsupported,
 }
@@ -121,6 +125,28 @@ impl<G> LockError<G> {
             Self::WouldBlock => LockError::WouldBlock,
             Self::TimedOut => LockError::TimedOut,
             Self::Deadlock => LockError::Deadlock,
+            Self::NotHeld => LockError::NotHeld,
+            Self::TooMany => LockError::TooMany,
+            Self::Unsupported => LockError::Unsupported,
+        }
+    }
+
+    /// For calls that do not wait: not to get it in no time is not to get it at once.
+    pub(crate) fn at_once(self) -> Self {
+        match self {
+            Self::TimedOut | Self::Deadlock => Self::WouldBlock,
+            other => other,
+        }
+    }
+
+    /// The same reason, where there is no guard to go with it.
+    pub(crate) fn without_guard<H>(self) -> LockError<H> {
+        match self {
+            Self::Poisoned(_) | Self::NotHeld => LockError::NotHeld,
+            Self::WouldBlock => LockError::WouldBlock,
+            Self::TimedOut => LockError::TimedOut,
+            Self::Deadlock => LockError::Deadlock,
+            Self::TooMany => LockError::TooMany,
             Self::Unsupported => LockError::Unsupported,
         }
     }
@@ -131,6 +157,8 @@ impl<G> LockError<G> {
             Self::WouldBlock => "the lock is held",
             Self::TimedOut => "the lock was held until the time was up",
             Self::Deadlock => "this thread holds the lock already",
+            Self::NotHeld => "the lock is not held: the guard is a copy in a forked process",
+            Self::TooMany => "this thread holds too many locks",
             Self::Unsupported => "the C library registers no robust list for this thread",
         }
     }
@@ -146,6 +174,8 @@ impl<G> From<LockError<G>> for Error {
             LockError::WouldBlock => ErrorKind::WouldBlock,
             LockError::TimedOut => ErrorKind::TimedOut,
             LockError::Deadlock => ErrorKind::Deadlock,
+            LockError::NotHeld => ErrorKind::InvalidInput,
+            LockError::TooMany => ErrorKind::Exhausted,
             LockError::Unsupported => ErrorKind::Unsupported,
         };
         Self::new(kind, error.text())
@@ -179,6 +209,8 @@ impl<G> fmt::Debug for LockError<G> {
             Self::WouldBlock => "WouldBlock",
             Self::TimedOut => "TimedOut",
             Self::Deadlock => "Deadlock",
+            Self::NotHeld => "NotHeld",
+            Self::TooMany => "TooMany",
             Self::Unsupported => "Unsupported",
         })
     }

@@ -7,6 +7,9 @@ use bytemuck::Pod;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Error;
+use crate::home::Home;
+#[cfg(feature = "named")]
+use crate::named::{self, named_object};
 use crate::object::{Object, Shape, Tag};
 
 /// A value in shared memory, without a lock.
@@ -59,7 +62,36 @@ impl<T: Pod> RawValue<T> {
     ///
     /// [`ErrorKind::Exhausted`](crate::ErrorKind::Exhausted) if no memory or no descriptor is left.
     pub fn new(initial: T) -> Result<Self, Error> {
-        let value = Object::create(Self::shape(), 1).map(Self::from_object)?;
+        Self::make(Home::Anywhere, initial)
+    }
+
+    /// Makes a value under a name, by which any program of the same user can [`open`](Self::open) it.
+    ///
+    /// Whoever finds it finds it written. The name goes when the last clone of this handle is dropped in this process.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::AlreadyExists`](crate::ErrorKind::AlreadyExists) if the name is taken, or as with
+    /// [`SharedMemory::create`](crate::SharedMemory::create).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_shared::RawValue;
+    ///
+    /// let name = format!("doc-RawValue-{}", std::process::id());
+    /// let progress = RawValue::create_named(&name, 0.0)?;
+    /// RawValue::<f64>::open(&name)?.store(0.5); // In any program.
+    /// assert_eq!(progress.load(), 0.5);
+    /// # Ok::<(), mp_shared::Error>(())
+    /// ```
+    #[cfg(feature = "named")]
+    pub fn create_named(name: &str, initial: T) -> Result<Self, Error> {
+        named::create(name, |home| Self::make(home, initial))
+    }
+
+    fn make(home: Home<'_>, initial: T) -> Result<Self, Error> {
+        let value = Object::create_at(home, Self::shape(), 1).map(Self::from_object)?;
         value.store(initial);
         Ok(value)
     }
@@ -75,6 +107,15 @@ impl<T: Pod> RawValue<T> {
     pub fn store(&self, value: T) {
         // As in `load`.
         let _ = self.object.store(0, value);
+    }
+
+    /// Makes another value, which is now equal to this one.
+    ///
+    /// # Errors
+    ///
+    /// As with [`new`](Self::new).
+    pub fn copy(&self) -> Result<Self, Error> {
+        Self::new(self.load())
     }
 }
 
@@ -131,7 +172,7 @@ impl<T: Pod> RawArray<T> {
     ///
     /// [`ErrorKind::Exhausted`](crate::ErrorKind::Exhausted) if there is not so much memory, or no descriptor is left.
     pub fn new(len: usize) -> Result<Self, Error> {
-        Object::create(Self::shape(), len).map(Self::from_object)
+        Self::make(Home::Anywhere, len)
     }
 
     /// Makes an array of these elements.
@@ -140,7 +181,65 @@ impl<T: Pod> RawArray<T> {
     ///
     /// As with [`new`](Self::new).
     pub fn from_slice(elements: &[T]) -> Result<Self, Error> {
-        let array = Self::new(elements.len())?;
+        Self::make_of(Home::Anywhere, elements)
+    }
+
+    /// Makes an array of these elements under a name, by which any program of the same user can [`open`](Self::open) it.
+    ///
+    /// Whoever finds it finds it written. The name goes when the last clone of this handle is dropped in this process.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::AlreadyExists`](crate::ErrorKind::AlreadyExists) if the name is taken, or as with
+    /// [`SharedMemory::create`](crate::SharedMemory::create).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_shared::RawArray;
+    ///
+    /// let name = format!("doc-RawArray-{}", std::process::id());
+    /// let array = RawArray::create_named(&name, &[1u32, 2, 3])?;
+    /// RawArray::<u32>::open(&name)?.store(0, 10)?; // In any program.
+    /// assert_eq!(array.to_vec(), [10, 2, 3]);
+    /// # Ok::<(), mp_shared::Error>(())
+    /// ```
+    #[cfg(feature = "named")]
+    pub fn create_named(name: &str, elements: &[T]) -> Result<Self, Error> {
+        named::create(name, |home| Self::make_of(home, elements))
+    }
+
+    /// Makes an array of `len` elements, all of whose bytes are zero, under a name, by which any program of the same user can [`open`](Self::open) it.
+    ///
+    /// No copy of it is needed in this process. The name goes when the last clone of this handle is dropped in this process.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::AlreadyExists`](crate::ErrorKind::AlreadyExists) if the name is taken, or as with
+    /// [`SharedMemory::create`](crate::SharedMemory::create).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_shared::RawArray;
+    ///
+    /// let name = format!("doc-RawArray-zeroed-{}", std::process::id());
+    /// let array = RawArray::<u32>::create_named_zeroed(&name, 3)?;
+    /// assert_eq!(RawArray::<u32>::open(&name)?.to_vec(), [0, 0, 0]); // In any program.
+    /// assert!(array.owns_name());
+    /// # Ok::<(), mp_shared::Error>(())
+    /// ```
+    #[cfg(feature = "named")]
+    pub fn create_named_zeroed(name: &str, len: usize) -> Result<Self, Error> {
+        named::create(name, |home| Self::make(home, len))
+    }
+
+    fn make(home: Home<'_>, len: usize) -> Result<Self, Error> {
+        Object::create_at(home, Self::shape(), len).map(Self::from_object)
+    }
+
+    fn make_of(home: Home<'_>, elements: &[T]) -> Result<Self, Error> {
+        let array = Self::make(home, elements.len())?;
         array.write_at(0, elements)?;
         Ok(array)
     }
@@ -217,7 +316,59 @@ impl<T: Pod> RawArray<T> {
         let _ = self.object.read(0, &mut elements);
         elements
     }
+
+    /// Goes over the elements, reading each when it is its turn.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let array = mp_shared::RawArray::from_slice(&[1, 2, 3])?;
+    /// assert_eq!(array.iter().map(|n| 2 * n).collect::<Vec<_>>(), [2, 4, 6]);
+    /// # Ok::<(), mp_shared::Error>(())
+    /// ```
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = T> + ExactSizeIterator + '_ {
+        // There are so many.
+        (0..self.len()).map(|index| self.object.load(index).unwrap_or_else(T::zeroed))
+    }
+
+    /// Makes all elements equal to this one, one after the other.
+    pub fn fill(&self, element: T) {
+        let len = if size_of::<T>() == 0 { 0 } else { self.len() };
+        for index in 0..len {
+            // There are so many.
+            let _ = self.object.store(index, element);
+        }
+    }
+
+    /// Makes another array, whose elements are now equal to those of this one.
+    ///
+    /// # Errors
+    ///
+    /// As with [`new`](Self::new).
+    pub fn copy(&self) -> Result<Self, Error> {
+        Self::from_slice(&self.to_vec())
+    }
 }
+
+#[cfg(feature = "named")]
+named_object!(
+    [T: Pod] RawValue<T>,
+    Self::shape(),
+    |object| Ok(Self::from_object(object)),
+    |this| &this.object,
+    "RawValue::<i32>",
+    "RawValue::create_named(&name, 1)",
+);
+
+#[cfg(feature = "named")]
+named_object!(
+    [T: Pod] RawArray<T>,
+    Self::shape(),
+    |object| Ok(Self::from_object(object)),
+    |this| &this.object,
+    "RawArray::<i32>",
+    "RawArray::create_named(&name, &[1, 2])",
+);
 
 impl<T: Pod> Clone for RawValue<T> {
     fn clone(&self) -> Self {

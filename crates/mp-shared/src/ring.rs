@@ -89,6 +89,15 @@ pub struct Item {
     pub sequence: u64,
 }
 
+/// One of several records that were taken together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// What it carries beside its bytes.
+    pub item: Item,
+    /// Where its bytes end among those of all; they begin where those of the one before end.
+    pub end: usize,
+}
+
 /// How a ring is made.
 ///
 /// # Examples
@@ -347,6 +356,49 @@ impl Ring {
         self.get_one(bytes, deadline, before, after)
     }
 
+    /// Takes the first records that are there, at most so many: they leave the ring together. Returns how many.
+    ///
+    /// Their bytes replace what is in `bytes`, one behind the other; `records` says what ends where. It stops in front of a
+    /// record whose tag is not `wanted`, and so takes none if that is the first.
+    ///
+    /// # Blocking
+    ///
+    /// Waits while the ring is empty, as [`Ring::get`]; not for more than there are.
+    ///
+    /// # If a process dies
+    ///
+    /// The records are all there, or all gone with the caller.
+    ///
+    /// # Errors
+    ///
+    /// See [`GetError`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_shared::ring::Ring;
+    /// use mp_wire::Deadline;
+    ///
+    /// let ring = Ring::new()?;
+    /// ring.put_many(&[(1, b"one"), (2, b"two"), (9, b"nine")], Deadline::NOW)?;
+    /// let (mut bytes, mut records) = (Vec::new(), Vec::new());
+    /// let taken = ring.get_many_if(&mut bytes, &mut records, 10, Deadline::NOW, |tag| tag < 9)?;
+    /// assert_eq!((taken, &bytes[..], records[0].end), (2, &b"onetwo"[..], 3));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn get_many_if(
+        &self,
+        bytes: &mut Vec<u8>,
+        records: &mut Vec<Record>,
+        most: usize,
+        deadline: Deadline,
+        wanted: impl Fn(u64) -> bool,
+    ) -> Result<usize, GetError> {
+        bytes.clear();
+        records.clear();
+        self.get_some(bytes, records, most, deadline, wanted)
+    }
+
     /// How many items are in the ring at some moment during the call.
     ///
     /// # Errors
@@ -437,6 +489,7 @@ impl Drop for Held<'_> {
 fn lock_failed(error: LockError) -> Error {
     let kind = match error {
         LockError::Deadlock => ErrorKind::Deadlock,
+        LockError::TooMany => ErrorKind::Exhausted,
         _ => ErrorKind::Unsupported,
     };
     Error::with_source(kind, "cannot take the lock of the ring", error)

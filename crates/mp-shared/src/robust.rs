@@ -43,6 +43,8 @@ pub enum LockError {
     TimedOut,
     /// The calling thread holds it already, and would wait for itself.
     Deadlock,
+    /// The calling thread holds as many locks as the kernel would look after if it died, about 1500.
+    TooMany,
     /// The C library has registered no robust list for this thread, so an owner's death would go unnoticed.
     Unsupported,
 }
@@ -253,6 +255,7 @@ impl fmt::Display for LockError {
         f.write_str(match self {
             Self::TimedOut => "the lock was held until the deadline",
             Self::Deadlock => "the calling thread holds the lock already",
+            Self::TooMany => "the calling thread holds too many locks",
             Self::Unsupported => "the C library registers no robust list",
         })
     }

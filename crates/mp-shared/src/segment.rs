@@ -5,6 +5,8 @@
 //! A header says what it is; who attaches checks it. Other processes may write the bytes at any time, so there is no
 //! `&[u8]` to be had: atomics by offset, copies in, copies out.
 
+#[cfg(feature = "named")]
+mod file;
 mod header;
 mod memory;
 mod registry;
@@ -25,6 +27,8 @@ use nix::sys::uio::{pread, pwrite};
 use nix::unistd::ftruncate;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+#[cfg(feature = "named")]
+pub(crate) use self::file::{Maker, NAMED_KIND, maker};
 use self::header::Header;
 use self::memory::{reserve, retry};
 pub use self::view::{Shared, View};
@@ -135,9 +139,7 @@ impl Segment {
         let seals = fcntl(&fd, FcntlArg::F_GET_SEALS);
         let seals = seals.map_err(|_| incompatible("is not a memory file"))?;
         let needed = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW;
-        if !SealFlag::from_bits_retain(seals).contains(needed) {
-            return Err(incompatible("is not sealed"));
-        }
+        let sealed = SealFlag::from_bits_retain(seals).contains(needed);
         let status = status(&fd)?;
         // Read and not mapped, so that a header without memory behind it is no signal.
         let mut bytes = [0; HEADER_LEN];
@@ -145,6 +147,12 @@ impl Segment {
             return Err(incompatible("has no header"));
         }
         let header = Header::decode(&bytes, status.st_size as u64)?;
+        if !sealed {
+            #[cfg(feature = "named")]
+            file::check_unsealed(&status, &header)?;
+            #[cfg(not(feature = "named"))]
+            return Err(incompatible("is not sealed"));
+        }
         match registry::find(key(&status), &header) {
             Some(segment) => Ok(segment),
             None => Ok(registry::insert(Self::map(fd, key(&status), header)?)),
@@ -161,6 +169,7 @@ impl Segment {
     }
 
     /// How many bytes it has for its users.
+    #[inline]
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.header.len as usize
@@ -237,6 +246,7 @@ impl Segment {
     /// # Errors
     ///
     /// It does not lie within the segment, or is not aligned.
+    #[inline]
     pub fn atomic_u32(&self, offset: usize) -> Result<&AtomicU32, Error> {
         self.view(offset)
     }
@@ -246,11 +256,13 @@ impl Segment {
     /// # Errors
     ///
     /// It does not lie within the segment, or is not aligned.
+    #[inline]
     pub fn atomic_u64(&self, offset: usize) -> Result<&AtomicU64, Error> {
         self.view(offset)
     }
 }
 
+#[cold]
 fn out_of_bounds() -> Error {
     Error::new(ErrorKind::OutOfBounds, "the range lies outside of the memory")
 }

@@ -1,9 +1,10 @@
 //! A row of robust locks, each held by whoever takes part in something, so that the kernel tells of its death.
 
-use serde::{Deserializer, Serializer};
+use serde::{Deserializer, Serialize, Serializer};
 
 use crate::Error;
-use crate::object::{Object, Shape, Tag};
+use crate::home::Home;
+use crate::object::{Object, Received, Shape, Tag};
 pub(crate) use crate::robust::linked::Cell as Slot;
 use crate::robust::linked::keep;
 
@@ -14,7 +15,26 @@ pub(crate) struct Slots(Object);
 impl Slots {
     /// Creates a row of free slots.
     pub(crate) fn create(tag: Tag, count: usize) -> Result<Self, Error> {
-        Object::create(Shape::row::<Slot>(tag), count).map(Self)
+        Self::create_at(Home::Anywhere, tag, count)
+    }
+
+    /// Creates a row of free slots where it is wanted.
+    pub(crate) fn create_at(home: Home<'_>, tag: Tag, count: usize) -> Result<Self, Error> {
+        Object::create_at(home, Shape::row::<Slot>(tag), count).map(Self)
+    }
+
+    /// The row that an object of this shape is.
+    pub(crate) fn of(object: Object) -> Self {
+        Self(object)
+    }
+
+    pub(crate) const fn shape(tag: Tag) -> Shape {
+        Shape::row::<Slot>(tag)
+    }
+
+    /// The row that a message had, if it is one of this kind.
+    pub(crate) fn received(received: Received, tag: Tag) -> Result<Self, Error> {
+        received.object(Self::shape(tag)).map(Self)
     }
 
     pub(crate) fn object(&self) -> &Object {

@@ -58,7 +58,7 @@ struct Waitv {
 }
 
 /// How many words the kernel watches at a time.
-const WATCHES: usize = 128;
+pub(crate) const WATCHES: usize = 128;
 
 /// `FUTEX2_SIZE_U32`, without the private flag.
 const SIZE_U32: u32 = 2;

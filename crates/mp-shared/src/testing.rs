@@ -105,3 +105,9 @@ pub(crate) fn die() -> ! {
     unsafe { libc::kill(process::id().cast_signed(), libc::SIGKILL) };
     unreachable!("a killed process goes no further")
 }
+
+/// Limits the size of files of this process.
+pub(crate) fn limit_file_sizes(limit: libc::rlimit) {
+    // SAFETY: `limit` is readable.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &limit) }, 0);
+}

@@ -15,7 +15,10 @@ use mp_wire::Deadline;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Error;
+use crate::home::Home;
 use crate::lock::{Guarded, Held, deadline, put};
+#[cfg(feature = "named")]
+use crate::named::{self, named_object};
 use crate::object::{Shape, Tag};
 use crate::poison::{LockError, LockResult};
 
@@ -100,7 +103,36 @@ impl<T: Pod> Value<T> {
     ///
     /// [`ErrorKind::Exhausted`](crate::ErrorKind::Exhausted) if no memory or no descriptor is left.
     pub fn new(initial: T) -> Result<Self, Error> {
-        let inner = Guarded::create(Self::shape(), 1)?;
+        Self::make(Home::Anywhere, initial)
+    }
+
+    /// Makes a value under a name, by which any program of the same user can [`open`](Self::open) it.
+    ///
+    /// Whoever finds it finds it written. The name goes when the last clone of this handle is dropped in this process.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::AlreadyExists`](crate::ErrorKind::AlreadyExists) if the name is taken, or as with
+    /// [`SharedMemory::create`](crate::SharedMemory::create).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_shared::Value;
+    ///
+    /// let name = format!("doc-Value-{}", std::process::id());
+    /// let total = Value::create_named(&name, 40u64)?;
+    /// Value::<u64>::open(&name)?.update(|n| n + 2)?; // In any program.
+    /// assert_eq!(total.get()?, 42);
+    /// # Ok::<(), mp_shared::Error>(())
+    /// ```
+    #[cfg(feature = "named")]
+    pub fn create_named(name: &str, initial: T) -> Result<Self, Error> {
+        named::create(name, |home| Self::make(home, initial))
+    }
+
+    pub(crate) fn make(home: Home<'_>, initial: T) -> Result<Self, Error> {
+        let inner = Guarded::create_at(home, Self::shape(), 1)?;
         inner.object().store(0, initial)?;
         Ok(Self::from_inner(inner))
     }
@@ -130,6 +162,7 @@ impl<T: Pod> Value<T> {
     /// # Ok::<(), mp_shared::Error>(())
     /// ```
     #[doc(alias = "get_lock")]
+    #[inline]
     pub fn lock(&self) -> LockResult<ValueGuard<'_, T>> {
         wrap(self.inner.lock(Deadline::NEVER))
     }
@@ -140,6 +173,7 @@ impl<T: Pod> Value<T> {
     ///
     /// [`LockError::WouldBlock`] if somebody holds it, this thread or another; [`LockError::Poisoned`] as with
     /// [`lock`](Self::lock).
+    #[inline]
     pub fn try_lock(&self) -> LockResult<ValueGuard<'_, T>> {
         wrap(self.inner.try_lock())
     }
@@ -203,6 +237,7 @@ impl<T: Pod> Value<T> {
     /// assert_eq!(counter.update(|n| n + 1)?, 401);
     /// # Ok::<(), mp_shared::Error>(())
     /// ```
+    #[inline]
     pub fn update(&self, change: impl FnOnce(T) -> T) -> Result<T, Error> {
         let mut held = self.inner.visit()?;
         let value = change(read(&held));
@@ -239,6 +274,7 @@ fn read<T: Pod>(held: &Held<'_>) -> T {
     held.object().load(0).unwrap_or_else(T::zeroed)
 }
 
+#[inline]
 fn wrap<'a, T: Pod>(held: LockResult<Held<'a>>) -> LockResult<ValueGuard<'a, T>> {
     held.map(ValueGuard::new).map_err(|error| error.map(ValueGuard::new))
 }
@@ -246,7 +282,7 @@ fn wrap<'a, T: Pod>(held: LockResult<Held<'a>>) -> LockResult<ValueGuard<'a, T>>
 /// A [`Value`] that this thread holds until the guard is dropped.
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct ValueGuard<'a, T: Pod> {
-    held: Held<'a>,
+    pub(crate) held: Held<'a>,
     value: PhantomData<&'a mut T>,
 }
 
@@ -272,6 +308,16 @@ impl<T: Pod> DerefMut for ValueGuard<'_, T> {
         unsafe { &mut *self.held.object().data::<T>() }
     }
 }
+
+#[cfg(feature = "named")]
+named_object!(
+    [T: Pod] Value<T>,
+    Self::shape(),
+    |object| Guarded::of(object).map(Self::from_inner),
+    |this| this.inner.object(),
+    "Value::<i32>",
+    "Value::create_named(&name, 1)",
+);
 
 impl<T: Pod> Clone for Value<T> {
     fn clone(&self) -> Self {

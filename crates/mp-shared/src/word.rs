@@ -1,15 +1,10 @@
-//! A word that counts, and on which others sleep until it has counted on.
-//!
-//! One change of this word is what makes a message visible. Bit 0 says that somebody sleeps, bit 1 that it is closed,
-//! the rest counts. If nobody sleeps, counting is a compare-exchange; else the kernel counts, clears bit 0 and wakes
-//! in one step. So a process that is killed has either done both or neither.
+#![doc = include_str!("word/README.md")]
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use mp_wire::Deadline;
+use mp_wire::{Deadline, Spin};
 
 use crate::sys::{self, Waited, WakeOp};
-use mp_wire::Spin;
 
 const ASLEEP: u32 = 1;
 const CLOSED: u32 = 2;

@@ -17,4 +17,8 @@ pub use mp_process::{
     Child, Process, StartMethod, active_children, cpu_count, current_process, parent_process,
 };
 pub use mp_queue::Queue;
-pub use mp_shared::{Array, Event, Lock, RawArray, RawValue, SharedMemory, Value};
+pub use mp_shared::{
+    Array, AtomicValue, Barrier, BoundedSemaphore, ChunkedArray, Condition, Event, Lock, Once,
+    RLock, RawArray, RawValue, RwLock, Semaphore, ShareableList, SharedMemory, SharedMemoryManager,
+    SharedVec, Value,
+};

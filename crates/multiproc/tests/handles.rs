@@ -11,13 +11,78 @@ use multiproc::manager::{Dict, List};
 use multiproc::pipe::{Receiver, Sender};
 use multiproc::wire::Fd;
 use multiproc::{
-    Array, Connection, Event, Lock, Manager, Pool, Process, Queue, RawArray, RawValue,
-    SharedMemory, StartMethod, Value, pipe, simplex,
+    Array, AtomicValue, Barrier, BoundedSemaphore, ChunkedArray, Condition, Connection, Event,
+    Lock, Manager, Once, Pool, Process, Queue, RLock, RawArray, RawValue, RwLock, Semaphore,
+    ShareableList, SharedMemory, SharedVec, StartMethod, Value, pipe, simplex,
 };
 use serde::{Deserialize, Serialize};
 
+/// What is the same on both sides.
+#[derive(Clone, Serialize, Deserialize)]
+struct Shared {
+    rlock: RLock,
+    rwlock: RwLock<u32>,
+    semaphore: Semaphore,
+    bounded: BoundedSemaphore,
+    condition: Condition,
+    barrier: Barrier,
+    once: Once,
+    atomic: AtomicValue<u64>,
+    vec: SharedVec<u16>,
+    chunked: ChunkedArray<i64>,
+    shareable: ShareableList,
+}
+
+impl Shared {
+    fn new() -> Result<Self, multiproc::shared::Error> {
+        Ok(Self {
+            rlock: RLock::new()?,
+            rwlock: RwLock::new(1)?,
+            semaphore: Semaphore::new(0)?,
+            bounded: BoundedSemaphore::new(1)?,
+            condition: Condition::new()?,
+            barrier: Barrier::new(1)?,
+            once: Once::new()?,
+            atomic: AtomicValue::new(1)?,
+            vec: SharedVec::new()?,
+            chunked: ChunkedArray::new(4, 2)?,
+            shareable: ShareableList::new([1.into(), "two".into()])?,
+        })
+    }
+
+    /// Leaves a trace in each that can have one.
+    fn use_all(&self) {
+        let guards = (self.rlock.lock().unwrap(), self.rlock.lock().unwrap());
+        self.condition.notify_all();
+        drop(guards);
+        *self.rwlock.write().unwrap() += 1;
+        self.semaphore.release().unwrap();
+        drop(self.bounded.acquire().unwrap());
+        assert_eq!(self.barrier.wait().unwrap(), 0);
+        self.barrier.abort().unwrap();
+        self.once.call_once(|_| ()).unwrap();
+        self.atomic.fetch_add(1);
+        self.vec.push(5).unwrap();
+        self.chunked.set(3, -3).unwrap();
+        self.shareable.set(0, 10).unwrap();
+    }
+
+    fn check(&self) {
+        assert!(!self.rlock.is_locked() && !self.rlock.is_poisoned());
+        assert_eq!(*self.rwlock.read().unwrap(), 2);
+        assert_eq!((self.semaphore.value(), self.bounded.value()), (1, 1));
+        assert!(self.barrier.is_broken());
+        self.once.wait();
+        assert_eq!(self.atomic.load(), 2);
+        assert_eq!(self.vec.to_vec().unwrap(), [5]);
+        assert_eq!(self.chunked.to_vec().unwrap(), [0, 0, 0, -3]);
+        assert_eq!(self.shareable.get(0).unwrap(), 10.into());
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Bundle {
+    shared: Shared,
     queue: Queue<String>,
     queues: Queue<Queue<String>>,
     connection: Connection<u32>,
@@ -36,6 +101,7 @@ struct Bundle {
 
 /// What stays here of a bundle that was given away.
 struct Traces {
+    shared: Shared,
     queue: Queue<String>,
     connection: Connection<u32>,
     receiver: Receiver<Vec<u8>>,
@@ -64,6 +130,7 @@ fn bundle(manager: &Manager) -> (Bundle, Traces) {
     let file = file.unwrap();
     std::fs::remove_file(path).unwrap();
     let traces = Traces {
+        shared: Shared::new().unwrap(),
         queue,
         connection,
         receiver,
@@ -79,6 +146,7 @@ fn bundle(manager: &Manager) -> (Bundle, Traces) {
         dict: manager.dict().unwrap(),
     };
     let bundle = Bundle {
+        shared: traces.shared.clone(),
         queue: traces.queue.clone(),
         queues,
         connection: there,
@@ -99,6 +167,7 @@ fn bundle(manager: &Manager) -> (Bundle, Traces) {
 
 /// Runs in another process: leaves a trace in each.
 fn use_all(bundle: Bundle) -> u32 {
+    bundle.shared.use_all();
     bundle.queue.put(&"from there".to_owned()).unwrap();
     bundle.queues.get().unwrap().put(&"through a queue of queues".to_owned()).unwrap();
     bundle.connection.send(&7).unwrap();
@@ -132,6 +201,7 @@ impl Traces {
     fn check(mut self, pid: u32) {
         assert_ne!(pid, std::process::id(), "another process did it");
         self.event.wait();
+        self.shared.check();
         assert_eq!(self.queue.get().unwrap(), "from there");
         assert_eq!(self.queue.get().unwrap(), "through a queue of queues");
         assert_eq!(self.connection.recv().unwrap(), 7);

@@ -2,6 +2,7 @@
 
 use std::mem::ManuallyDrop;
 use std::sync::Barrier;
+use std::thread;
 use std::time::Instant;
 
 use super::*;
@@ -335,7 +336,7 @@ fn markers() {
 #[test]
 fn the_place_of_a_leaked_guard_is_not_used_again() {
     let lock = Lock::new().unwrap();
-    std::mem::forget(lock.lock().unwrap());
+    let _ = ManuallyDrop::new(lock.lock().unwrap());
     drop(lock);
     // Were one of these at its place, its lock would be held, or the list of this thread would be broken.
     let others: Vec<Lock> = (0..100).map(|_| Lock::new().unwrap()).collect();

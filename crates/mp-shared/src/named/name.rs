@@ -3,17 +3,18 @@
 //! A name that we make says who made it: `mp-<pid namespace>-<pid>-<start time>-<number>`. The start time tells the
 //! creator from a later process with the same pid, the namespace from one in another container.
 
-use std::fs;
-use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::{fmt, fs, io};
 
+use crate::fork::Own;
+use crate::segment::Maker;
 use crate::{Error, ErrorKind};
 
 /// What a file name may have at most.
 const MAX_LEN: usize = 255;
 
-const PREFIX: &str = "mp";
+const PREFIX: &str = "mp-";
 
 /// Gives the name as it stands in `/dev/shm`, without the slash that POSIX writes before it.
 pub(super) fn check(name: &str) -> Result<&str, Error> {
@@ -31,14 +32,20 @@ pub(super) fn check(name: &str) -> Result<&str, Error> {
 
 /// A process, so named that no other one is ever mistaken for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Creator {
+pub(super) struct Creator {
     namespace: u64,
     pid: u32,
     start: u64,
 }
 
 impl Creator {
-    fn current() -> io::Result<Self> {
+    /// This process; `None` if there is no telling.
+    pub(super) fn current() -> Option<Self> {
+        static CURRENT: Own<Option<Creator>> = Own::new(|| Creator::find().ok());
+        *CURRENT.get()
+    }
+
+    fn find() -> io::Result<Self> {
         let pid = std::process::id();
         let start = running_since(pid)?.ok_or(io::ErrorKind::NotFound)?;
         Ok(Self { namespace: namespace()?, pid, start })
@@ -46,19 +53,40 @@ impl Creator {
 
     /// Reads who made a name; `None` for one that we did not make.
     fn of(name: &str) -> Option<Self> {
-        let mut parts = name.split('-');
-        if parts.next()? != PREFIX {
-            return None;
-        }
+        let (creator, number) = name.strip_prefix(PREFIX)?.rsplit_once('-')?;
+        let _: u32 = number.parse().ok()?;
+        Self::parse(creator)
+    }
+
+    /// Reads what [`Display`](fmt::Display) writes.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('-');
         let namespace = u64::from_str_radix(parts.next()?, 16).ok()?;
         let pid = parts.next()?.parse().ok()?;
         let start = parts.next()?.parse().ok()?;
-        let _number: u32 = parts.next()?.parse().ok()?;
         parts.next().is_none().then_some(Self { namespace, pid, start })
     }
 
+    /// The one that is written in an object of this pid namespace.
+    pub(super) fn from_maker(Maker { pid, start }: Maker) -> Option<Self> {
+        Some(Self { namespace: namespace().ok()?, pid, start })
+    }
+
+    /// Its pid, if it was in this pid namespace, and runs no more.
+    pub(super) fn dead(self) -> Option<u32> {
+        self.is_dead().then_some(self.pid)
+    }
+
     fn is_dead(self) -> bool {
-        running_since(self.pid).is_ok_and(|start| start != Some(self.start))
+        namespace().is_ok_and(|namespace| namespace == self.namespace)
+            && running_since(self.pid).is_ok_and(|start| start != Some(self.start))
+    }
+}
+
+impl fmt::Display for Creator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { namespace, pid, start } = self;
+        write!(f, "{namespace:x}-{pid}-{start}")
     }
 }
 
@@ -94,14 +122,18 @@ pub(super) fn generate() -> String {
     // Without /proc the name says less, and nobody will take it for a dead one's.
     let unknown = Creator { namespace: 0, pid: std::process::id(), start: 0 };
     let creator = Creator::current().unwrap_or(unknown);
-    let Creator { namespace, pid, start } = creator;
-    format!("{PREFIX}-{namespace:x}-{pid}-{start}-{number}")
+    format!("{PREFIX}{creator}-{number}")
 }
 
-/// Says whether we made the name, in a process of this pid namespace that is dead.
-pub(super) fn is_orphan(name: &str) -> bool {
-    let Some(creator) = Creator::of(name) else { return false };
-    namespace().is_ok_and(|namespace| namespace == creator.namespace) && creator.is_dead()
+/// This process, as it is written in the objects that it makes.
+pub(super) fn maker() -> Maker {
+    Creator::current()
+        .map_or_else(Maker::default, |Creator { pid, start, .. }| Maker { pid, start })
+}
+
+/// The pid of the one who made the name, if we made it, in a process of this pid namespace that is dead.
+pub(super) fn dead_maker(name: &str) -> Option<u32> {
+    Creator::of(name).and_then(Creator::dead)
 }
 
 /// Says whether the name is one of those that we make.
@@ -118,22 +150,29 @@ mod tests {
         let (first, second) = (generate(), generate());
         assert_ne!(first, second);
         assert_eq!(check(&first).unwrap(), first);
-        assert_eq!(Creator::of(&first).unwrap(), Creator::current().unwrap());
-        assert!(!is_orphan(&first));
+        assert_eq!(Creator::of(&first), Creator::current());
+        assert_eq!(Creator::current(), Creator::find().ok());
+        assert_eq!(dead_maker(&first), None);
+        let current = Creator::current().unwrap();
+        assert_eq!(current.dead(), None);
+        assert_eq!(Creator::parse(&current.to_string()), Some(current));
+        assert_eq!(Creator::from_maker(maker()), Some(current));
     }
 
     #[test]
     fn a_name_of_an_earlier_process_with_the_same_pid_is_an_orphan() {
         let Creator { namespace, pid, start } = Creator::current().unwrap();
-        assert!(is_orphan(&format!("mp-{namespace:x}-{pid}-{}-0", start + 1)));
-        assert!(!is_orphan(&format!("mp-{namespace:x}-{pid}-{start}-0")));
-        assert!(!is_orphan(&format!("mp-{:x}-{pid}-{}-0", namespace + 1, start + 1)));
+        let dead = format!("{namespace:x}-{pid}-{}", start + 1);
+        assert_eq!(dead_maker(&format!("mp-{dead}-0")), Some(pid));
+        assert_eq!(Creator::parse(&dead).and_then(Creator::dead), Some(pid));
+        assert_eq!(dead_maker(&format!("mp-{namespace:x}-{pid}-{start}-0")), None);
+        assert_eq!(dead_maker(&format!("mp-{:x}-{pid}-{}-0", namespace + 1, start + 1)), None);
     }
 
     #[test]
     fn names_of_others_are_no_orphans() {
         for name in ["", "mp", "mp-1-2-3", "mp-1-2-3-4-5", "mp-x-2-3-4", "psm_1234", "mp-1-2-3-x"] {
-            assert!(!is_orphan(name), "{name:?}");
+            assert_eq!(dead_maker(name), None, "{name:?}");
             assert!(!is_generated(name), "{name:?}");
         }
     }

@@ -1,5 +1,12 @@
 //! What users of named memory rely on; the ids are those of the list of behaviours.
 
+mod manager;
+mod objects;
+mod orphans;
+mod program;
+
+use std::{fs, process};
+
 use super::*;
 use crate::testing::{die, fork};
 

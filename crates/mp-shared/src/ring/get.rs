@@ -7,7 +7,7 @@ use super::layout::{
     FIRST_PUNCHED, Head as Position, Place, STEP, Tail, UNIT, arena_start, damaged,
 };
 use super::record::{Head, footprint};
-use super::{Held, Item, Ring};
+use super::{Held, Item, Record, Ring};
 use crate::robust::LockError;
 use crate::{Error, sys};
 
@@ -22,6 +22,7 @@ fn plain<E>(error: GetError) -> GetError<E> {
 }
 
 impl Ring {
+    #[inline]
     pub(super) fn get_one<X, E>(
         &self,
         bytes: &mut Vec<u8>,
@@ -49,9 +50,88 @@ impl Ring {
         Ok((item, beside))
     }
 
+    /// Takes the first few records in one commit; returns how many.
+    ///
+    /// It stops in front of one that is not `wanted`, and, after the first, in front of a jump.
+    pub(super) fn get_some(
+        &self,
+        bytes: &mut Vec<u8>,
+        records: &mut Vec<Record>,
+        most: usize,
+        deadline: Deadline,
+        wanted: impl Fn(u64) -> bool,
+    ) -> Result<usize, GetError> {
+        let held = self.lock_head(deadline)?;
+        let mut head = self.head_with_item(deadline)?;
+        let mut count = 0;
+        let mut result = Ok(());
+        while count < most.max(1) {
+            let mut next = head;
+            match self.copy_next(&mut next, bytes, count > 0, &wanted) {
+                Ok(Some(record)) => records.push(record),
+                Ok(None) => break,
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            }
+            head = next;
+            count += 1;
+        }
+        if count > 0 {
+            if head.place.arena < FIRST_PUNCHED {
+                head.freed = head.position;
+            }
+            self.take(&head);
+            self.give_back(&mut head);
+            // The next call meets the error again, if it is one that stays.
+            result = Ok(());
+        }
+        drop(held);
+        result.map(|()| count).map_err(GetError::from)
+    }
+
+    /// Copies the next record behind `bytes` and moves the head past it; none if it is not to be taken with those before it.
+    fn copy_next(
+        &self,
+        head: &mut Position,
+        bytes: &mut Vec<u8>,
+        further: bool,
+        wanted: impl Fn(u64) -> bool,
+    ) -> Result<Option<Record>, Error> {
+        if further {
+            if head.items == head.put {
+                head.put = self.header.tail.peek::<Tail>(self.last_arena)?.1.items;
+            }
+            let jump = || Head::read(&self.segment, head.place.at(head.position));
+            if head.items >= head.put || matches!(jump()?, Head::Jump { .. }) {
+                return Ok(None);
+            }
+        }
+        let (tag, len) = self.find_item(head)?;
+        if !wanted(tag) {
+            return Ok(None);
+        }
+        self.segment.append_to(head.place.at(head.position) + UNIT, len as usize, bytes)?;
+        let item = Item { tag, sequence: head.items };
+        head.position += footprint(len).ok_or_else(damaged)?;
+        head.items += 1;
+        Ok(Some(Record { item, end: bytes.len() }))
+    }
+
+    #[inline]
     fn lock_head(&self, deadline: Deadline) -> Result<Held<'_>, GetError> {
         let lock = self.header.head.lock();
-        let mut result = lock.lock(deadline);
+        match lock.lock(deadline) {
+            Ok(_) => Ok(Held(lock)),
+            Err(error) => self.lock_head_later(error, deadline),
+        }
+    }
+
+    #[cold]
+    fn lock_head_later(&self, error: LockError, deadline: Deadline) -> Result<Held<'_>, GetError> {
+        let lock = self.header.head.lock();
+        let mut result = Err(error);
         if deadline == Deadline::NOW {
             let end = Deadline::after(super::PATIENCE);
             while result == Err(LockError::TimedOut) && !end.is_past() {

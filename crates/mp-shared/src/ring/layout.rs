@@ -79,35 +79,42 @@ pub(super) struct Place {
 }
 
 impl Place {
+    #[inline]
     fn pack(self) -> u64 {
         self.epoch << 8 | u64::from(self.arena)
     }
 
+    #[inline]
     fn unpack(packed: u64) -> Self {
         Self { epoch: packed >> 8, arena: packed as u32 & 0xff }
     }
 
     /// Bytes of the arena.
+    #[inline]
     pub(super) fn size(self) -> u64 {
         arena_size(self.arena)
     }
 
     /// Where a position of this epoch lies in the arena.
+    #[inline]
     pub(super) fn offset(self, position: u64) -> u64 {
         position & (self.size() - 1)
     }
 
     /// Where a position of this epoch lies in the segment.
+    #[inline]
     pub(super) fn at(self, position: u64) -> usize {
         (arena_start(self.arena) + self.offset(position)) as usize
     }
 }
 
+#[inline]
 pub(super) fn arena_size(arena: u32) -> u64 {
     (ARENA as u64) << arena
 }
 
 /// The beginning of an arena among the bytes of the segment.
+#[inline]
 pub(super) fn arena_start(arena: u32) -> u64 {
     arena_size(arena) - HEADER_LEN as u64
 }
@@ -151,10 +158,12 @@ pub(super) trait Position: Sized {
 }
 
 impl Position for Tail {
+    #[inline]
     fn to_fields(&self) -> [u64; 6] {
         [self.position, self.items, self.place.pack(), self.backed, self.limit, self.taken]
     }
 
+    #[inline]
     fn from_fields(fields: [u64; 6], last_arena: u32) -> Option<Self> {
         let [position, items, place, backed, limit, taken] = fields;
         let place = Place::unpack(place);
@@ -171,10 +180,12 @@ impl Position for Tail {
 }
 
 impl Position for Head {
+    #[inline]
     fn to_fields(&self) -> [u64; 6] {
         [self.position, self.items, self.place.pack(), self.freed, self.put, 0]
     }
 
+    #[inline]
     fn from_fields(fields: [u64; 6], last_arena: u32) -> Option<Self> {
         let [position, items, place, freed, put, _] = fields;
         let place = Place::unpack(place);
@@ -200,6 +211,7 @@ impl Side {
         &self.word.0
     }
 
+    #[inline]
     fn slot(&self, count: u32) -> &[AtomicU64; 6] {
         let [even, odd] = &self.slots.0;
         if count.is_multiple_of(2) { &even.0 } else { &odd.0 }
@@ -272,6 +284,7 @@ impl Header {
     }
 }
 
+#[cold]
 pub(super) fn damaged() -> Error {
     Error::corrupt("the ring in shared memory is damaged")
 }

@@ -27,6 +27,7 @@ fn plain<E>(error: PutError) -> PutError<E> {
 }
 
 impl Ring {
+    #[inline]
     pub(super) fn put_one<X, E>(
         &self,
         tag: u64,
@@ -92,6 +93,7 @@ impl Ring {
         Ok(())
     }
 
+    #[inline]
     fn total(&self, parts: &[&[u8]]) -> Result<u64, PutError> {
         let mut total = 0_u64;
         for part in parts {
@@ -100,9 +102,19 @@ impl Ring {
         if total <= self.record_limit { Ok(total) } else { Err(PutError::TooLarge) }
     }
 
+    #[inline]
     fn lock_tail(&self, deadline: Deadline) -> Result<Held<'_>, PutError> {
         let lock = self.header.tail.lock();
-        let mut result = lock.lock(deadline);
+        match lock.lock(deadline) {
+            Ok(_) => Ok(Held(lock)),
+            Err(error) => self.lock_tail_later(error, deadline),
+        }
+    }
+
+    #[cold]
+    fn lock_tail_later(&self, error: LockError, deadline: Deadline) -> Result<Held<'_>, PutError> {
+        let lock = self.header.tail.lock();
+        let mut result = Err(error);
         if deadline == Deadline::NOW {
             let end = Deadline::after(super::PATIENCE);
             while result == Err(LockError::TimedOut) && !end.is_past() {
@@ -128,7 +140,15 @@ impl Ring {
     #[inline]
     fn tail_with_room(&self, deadline: Deadline) -> Result<Tail, PutError> {
         let side = &self.header.tail;
-        let mut tail: Tail = side.load(self.last_arena)?;
+        let tail: Tail = side.load(self.last_arena)?;
+        if self.capacity == 0 && !side.word().is_closed() {
+            return Ok(tail);
+        }
+        self.bounded_tail(tail, deadline)
+    }
+
+    fn bounded_tail(&self, mut tail: Tail, deadline: Deadline) -> Result<Tail, PutError> {
+        let side = &self.header.tail;
         loop {
             if side.word().is_closed() {
                 return Err(PutError::Closed);

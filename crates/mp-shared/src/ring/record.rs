@@ -1,6 +1,6 @@
 //! A record: a head of two words, then bytes, padded to the unit.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::layout::{UNIT, damaged};
 use crate::Error;
@@ -29,17 +29,20 @@ impl Head {
         }
     }
 
+    #[inline]
     pub(super) fn write(self, segment: &Segment, at: usize) -> Result<(), Error> {
-        let [first, second] = self.words();
-        segment.atomic_u64(at)?.store(first, Ordering::Relaxed);
-        segment.atomic_u64(at + 8)?.store(second, Ordering::Relaxed);
+        let words = segment.view::<[AtomicU64; 2]>(at)?;
+        for (word, value) in words.iter().zip(self.words()) {
+            word.store(value, Ordering::Relaxed);
+        }
         Ok(())
     }
 
     /// Reads a head, once; whether its numbers make sense is for the caller to check.
+    #[inline]
     pub(super) fn read(segment: &Segment, at: usize) -> Result<Self, Error> {
-        let first = segment.atomic_u64(at)?.load(Ordering::Relaxed);
-        let second = segment.atomic_u64(at + 8)?.load(Ordering::Relaxed);
+        let words = segment.view::<[AtomicU64; 2]>(at)?;
+        let [first, second] = words.each_ref().map(|word| word.load(Ordering::Relaxed));
         match first >> KIND_SHIFT {
             1 => Ok(Self::Item { len: first & LEN_MASK, tag: second }),
             2 => Ok(Self::Wrap),
@@ -50,6 +53,7 @@ impl Head {
 }
 
 /// How many bytes of an arena an item of `len` bytes takes; none if no arena could have as many.
+#[inline]
 pub(super) fn footprint(len: u64) -> Option<u64> {
     (len < LEN_MASK / 2).then(|| (len + UNIT as u64).next_multiple_of(UNIT as u64))
 }

@@ -512,3 +512,56 @@ fn handles_are_send_and_sync() {
     errors::<GetError>();
     errors::<PutManyError>();
 }
+
+#[test]
+fn many_are_taken_together() {
+    let ring = Ring::new().unwrap();
+    let (mut bytes, mut records) = (Vec::new(), Vec::new());
+    let any = |_| true;
+    let empty = ring.get_many_if(&mut bytes, &mut records, 10, Deadline::NOW, any);
+    assert!(matches!(empty, Err(GetError::Empty)));
+    // Through several arenas, around their ends, and back to the first.
+    let mut next = 0;
+    for round in 0..200_u64 {
+        for number in 0..round {
+            put(&ring, round * 1000 + number, (number * 7 % 300) as usize);
+        }
+        let mut left = round;
+        while left > 0 {
+            let most = 1 + (round % 50) as usize;
+            let taken =
+                ring.get_many_if(&mut bytes, &mut records, most, Deadline::NOW, any).unwrap();
+            assert!(taken >= 1 && taken <= most && taken == records.len());
+            let mut start = 0;
+            for record in &records {
+                let number = round - left;
+                assert_eq!(record.item, Item { tag: round * 1000 + number, sequence: next });
+                let expected = bytes_of(record.item.tag, (number * 7 % 300) as usize);
+                assert_eq!(bytes[start..record.end], expected[..]);
+                start = record.end;
+                left -= 1;
+                next += 1;
+            }
+            assert_eq!(start, bytes.len());
+        }
+        assert!(ring.is_empty().unwrap());
+    }
+}
+
+#[test]
+fn many_are_taken_up_to_one_that_is_not_wanted() {
+    let ring = Ring::new().unwrap();
+    for tag in [1, 2, 9, 9, 3] {
+        put(&ring, tag, 10);
+    }
+    let (mut bytes, mut records) = (Vec::new(), Vec::new());
+    let mut take = |most| {
+        ring.get_many_if(&mut bytes, &mut records, most, Deadline::NOW, |tag| tag < 9).unwrap();
+        records.iter().map(|record| record.item.tag).collect::<Vec<_>>()
+    };
+    assert_eq!([take(10), take(10)], [vec![1, 2], vec![]]);
+    let mut one = Vec::new();
+    assert_eq!(ring.get(&mut one, Deadline::NOW).unwrap().tag, 9);
+    assert_eq!(ring.get(&mut one, Deadline::NOW).unwrap().tag, 9);
+    assert_eq!(take(10), [3]);
+}

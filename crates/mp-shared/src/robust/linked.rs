@@ -46,6 +46,20 @@ impl Cell {
     #[inline]
     pub(crate) fn lock(&self, deadline: Deadline) -> Result<Acquired, LockError> {
         let thread = Thread::current()?;
+        if !thread.has_room() && self.lock.owner_id() != thread.id() {
+            return Err(LockError::TooMany);
+        }
+        self.lock_anyway(thread, deadline)
+    }
+
+    /// As [`lock`](Self::lock), for a gate through which a thread gives back what it holds: it needs it even if it holds very many.
+    #[inline]
+    pub(crate) fn lock_gate(&self, deadline: Deadline) -> Result<Acquired, LockError> {
+        self.lock_anyway(Thread::current()?, deadline)
+    }
+
+    #[inline]
+    fn lock_anyway(&self, thread: Thread, deadline: Deadline) -> Result<Acquired, LockError> {
         let head = list(&thread)?;
         thread.set_pending(&self.lock.word);
         let result = if self.lock.take_free(thread.id()) {
@@ -55,6 +69,7 @@ impl Cell {
         };
         if result.is_ok() {
             self.link(head);
+            thread.linked();
         }
         thread.clear_pending();
         result
@@ -68,12 +83,20 @@ impl Cell {
     /// Releases the lock and wakes one sleeper, in one step.
     #[inline]
     pub(crate) fn unlock(&self) -> Result<(), NotHeld> {
+        self.unlock_after(|| ())
+    }
+
+    /// As [`unlock`](Self::unlock), and does one more step before, if the calling thread holds the lock.
+    #[inline]
+    pub(crate) fn unlock_after(&self, step: impl FnOnce()) -> Result<(), NotHeld> {
         let Ok(thread) = Thread::current() else { return Err(NotHeld) };
         if self.lock.owner_id() != thread.id() {
             return Err(NotHeld);
         }
+        step();
         thread.set_pending(&self.lock.word);
         self.unlink();
+        thread.unlinked();
         self.lock.release(thread.id());
         thread.clear_pending();
         Ok(())
@@ -143,6 +166,18 @@ impl Cell {
         }
         None
     }
+
+    /// Marks the lock as waited for, held or free.
+    ///
+    /// Whoever takes it keeps the mark, so that who sleeps on it now is told of the death of those who take it later, too.
+    pub(crate) fn watch_always(&self) -> Watch<'_> {
+        let word = &self.lock.word;
+        let mut value = word.load(Ordering::Relaxed);
+        if value & WAITERS == 0 {
+            value = word.fetch_or(WAITERS, Ordering::Relaxed) | WAITERS;
+        }
+        Watch::new(word, value)
+    }
 }
 
 /// A robust lock in shared memory that may be held long, together with others, and released in any order.
@@ -202,6 +237,12 @@ impl LinkedLock {
         self.0.lock(deadline)
     }
 
+    /// See [`Cell::lock_gate`].
+    #[inline]
+    pub(crate) fn lock_gate(&self, deadline: Deadline) -> Result<Acquired, LockError> {
+        self.0.lock_gate(deadline)
+    }
+
     /// Takes the lock if it is free.
     ///
     /// # Errors
@@ -219,6 +260,12 @@ impl LinkedLock {
     #[inline]
     pub fn unlock(&self) -> Result<(), NotHeld> {
         self.0.unlock()
+    }
+
+    /// See [`Cell::unlock_after`].
+    #[inline]
+    pub(crate) fn unlock_after(&self, step: impl FnOnce()) -> Result<(), NotHeld> {
+        self.0.unlock_after(step)
     }
 
     /// See [`Cell::briefly`].

@@ -404,3 +404,30 @@ fn the_notice_of_a_raw_lock_is_withdrawn() {
     });
     lock.unlock().unwrap();
 }
+
+#[test]
+fn the_kernel_comes_to_as_many_locks_as_a_thread_may_hold() {
+    let count = crate::robust::thread::MOST_LINKED as usize;
+    let segment = Segment::create(1, (count + 1) * LinkedLock::SIZE).unwrap();
+    let locks: Vec<_> = (0..=count)
+        .map(|index| LinkedLock::new(&segment, index * LinkedLock::SIZE).unwrap())
+        .collect();
+    let (last, others) = locks.split_last().unwrap();
+    let status = fork(|| {
+        let taken = others.iter().all(|lock| lock.lock(Deadline::NOW) == Ok(Acquired::Clean));
+        assert!(taken);
+        assert_eq!(last.lock(Deadline::NOW), Err(LockError::TooMany));
+        assert_eq!(others[0].lock(Deadline::NOW), Err(LockError::Deadlock));
+        others[0].unlock().unwrap();
+        assert_eq!(last.lock(Deadline::NOW), Ok(Acquired::Clean));
+        die()
+    })
+    .wait();
+    assert!(!status.success() && status.code().is_none(), "{status}");
+    assert_eq!(others[0].lock(Deadline::NOW), Ok(Acquired::Clean));
+    others[0].unlock().unwrap();
+    for lock in &locks[1..] {
+        assert_eq!(lock.lock(Deadline::NOW), Ok(Acquired::OwnerDied));
+        lock.unlock().unwrap();
+    }
+}

@@ -17,8 +17,14 @@ pub(crate) struct Thread {
     head: Option<NonNull<RobustHead>>,
 }
 
+/// How many locks a thread holds at most, not counting those that it needs to give others back.
+pub(crate) const MOST_LINKED: u32 = 1536;
+
 thread_local! {
     static CURRENT: Cell<Thread> = const { Cell::new(Thread { generation: 0, id: 0, head: None }) };
+
+    /// How many locks of ours are in the list of this thread.
+    static LINKED: Cell<u32> = const { Cell::new(0) };
 }
 
 impl Thread {
@@ -47,7 +53,28 @@ impl Thread {
     fn refresh(generation: u64) -> Self {
         let thread = Self { generation, id: sys::thread_id(), head: sys::robust_head() };
         CURRENT.set(thread);
+        LINKED.set(0);
         thread
+    }
+
+    /// Says whether the kernel would come to one more lock in the list of this thread.
+    ///
+    /// It gives up after 2048 entries (`ROBUST_LIST_LIMIT`), of which we leave some to the robust mutexes of others.
+    #[inline]
+    pub(crate) fn has_room(self) -> bool {
+        LINKED.get() < MOST_LINKED
+    }
+
+    /// Counts a lock that was put into the list.
+    #[inline]
+    pub(crate) fn linked(self) {
+        LINKED.set(LINKED.get() + 1);
+    }
+
+    /// Counts a lock that was taken out of it.
+    #[inline]
+    pub(crate) fn unlinked(self) {
+        LINKED.set(LINKED.get().saturating_sub(1));
     }
 
     #[inline]

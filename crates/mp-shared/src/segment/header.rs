@@ -21,13 +21,23 @@ pub(super) struct Header {
     pub(super) id: u128,
     /// The inode of the PID namespace: thread ids in lock words mean something there alone. Zero if unknown.
     pid_namespace: u64,
+    /// Who made it, if it has a name, so that others can tell when nobody is left to remove that.
+    pub(super) maker: Maker,
+}
+
+/// A process of the namespace: its id, and when it was started, in clock ticks since the boot. Zeroes if unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Maker {
+    pub(crate) pid: u32,
+    pub(crate) start: u64,
 }
 
 impl Header {
     pub(super) fn new(kind: u32, len: u64) -> Result<Self, Error> {
         let mut id = [0; 16];
         sys::random(&mut id).map_err(|error| Error::from_io("cannot get random bytes", error))?;
-        Ok(Self { kind, len, id: u128::from_ne_bytes(id), pid_namespace: pid_namespace() })
+        let (id, pid_namespace) = (u128::from_ne_bytes(id), pid_namespace());
+        Ok(Self { kind, len, id, pid_namespace, maker: Maker::default() })
     }
 
     pub(super) fn encode(&self) -> [u8; LEN] {
@@ -38,6 +48,8 @@ impl Header {
         bytes[16..24].copy_from_slice(&self.len.to_ne_bytes());
         bytes[24..40].copy_from_slice(&self.id.to_ne_bytes());
         bytes[40..48].copy_from_slice(&self.pid_namespace.to_ne_bytes());
+        bytes[48..52].copy_from_slice(&self.maker.pid.to_ne_bytes());
+        bytes[56..64].copy_from_slice(&self.maker.start.to_ne_bytes());
         bytes
     }
 
@@ -54,6 +66,10 @@ impl Header {
             len: u64::from_ne_bytes(field(bytes, 16)),
             id: u128::from_ne_bytes(field(bytes, 24)),
             pid_namespace: u64::from_ne_bytes(field(bytes, 40)),
+            maker: Maker {
+                pid: u32::from_ne_bytes(field(bytes, 48)),
+                start: u64::from_ne_bytes(field(bytes, 56)),
+            },
         };
         if header.len.checked_add(LEN as u64) != Some(total) {
             return Err(incompatible("has not the size that its header says"));
@@ -83,7 +99,8 @@ mod tests {
 
     #[test]
     fn every_wrong_field_is_refused() {
-        let header = Header::new(7, 100).unwrap();
+        let mut header = Header::new(7, 100).unwrap();
+        header.maker = Maker { pid: 8, start: 1 << 40 };
         let bytes = header.encode();
         assert_eq!(Header::decode(&bytes, 164).unwrap(), header);
         assert!(Header::decode(&bytes, 165).is_err());

@@ -4,7 +4,10 @@
 use std::fmt;
 use std::ops::Deref;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
+use std::sync::atomic::{
+    AtomicI8, AtomicI16, AtomicI32, AtomicI64, AtomicIsize, AtomicU8, AtomicU16, AtomicU32,
+    AtomicU64, AtomicUsize,
+};
 
 use super::{HEADER_LEN, Inner, Segment, out_of_bounds, registry};
 use crate::Error;
@@ -22,6 +25,12 @@ pub unsafe trait Shared: Sync + 'static {}
 // SAFETY: an atomic.
 unsafe impl Shared for AtomicU8 {}
 // SAFETY: an atomic.
+unsafe impl Shared for AtomicI8 {}
+// SAFETY: an atomic.
+unsafe impl Shared for AtomicU16 {}
+// SAFETY: an atomic.
+unsafe impl Shared for AtomicI16 {}
+// SAFETY: an atomic.
 unsafe impl Shared for AtomicU32 {}
 // SAFETY: an atomic.
 unsafe impl Shared for AtomicI32 {}
@@ -31,6 +40,8 @@ unsafe impl Shared for AtomicU64 {}
 unsafe impl Shared for AtomicI64 {}
 // SAFETY: an atomic, of one size among processes that share memory through this library.
 unsafe impl Shared for AtomicUsize {}
+// SAFETY: as above.
+unsafe impl Shared for AtomicIsize {}
 // SAFETY: made of two atomics.
 unsafe impl Shared for RawLock {}
 // SAFETY: made of one atomic.

@@ -312,3 +312,71 @@ fn markers() {
     shared::<RawValue<f32>>();
     shared::<RawArray<f32>>();
 }
+
+#[test]
+fn changes_in_one_call() {
+    // VA-07: overflow wraps here, and is seen in debug builds in `update`.
+    let value = Value::new(250u8).unwrap();
+    assert_eq!((value.fetch_add(10).unwrap(), value.fetch_sub(5).unwrap()), (250, 4));
+    assert_eq!((value.fetch_min(7).unwrap(), value.fetch_max(9).unwrap()), (255, 7));
+    assert_eq!((value.fetch_and(8).unwrap(), value.fetch_or(3).unwrap()), (9, 8));
+    assert_eq!((value.fetch_xor(1).unwrap(), value.replace(1).unwrap()), (11, 10));
+    let real = Value::new(0.5).unwrap();
+    assert_eq!((real.fetch_add(1.0).unwrap(), real.fetch_max(9.0).unwrap()), (0.5, 1.5));
+    let triple = Value::new([1u64, 2, 3]).unwrap();
+    assert_eq!(triple.replace([4; 3]).unwrap(), [1, 2, 3]);
+    let guard = value.lock().unwrap();
+    assert_eq!(value.fetch_add(1).unwrap_err().kind(), ErrorKind::Deadlock);
+    assert_eq!(value.replace(1).unwrap_err().kind(), ErrorKind::Deadlock);
+    assert_eq!(*guard, 1);
+    drop(guard);
+
+    let array = Array::from_slice(&[1i32, 2, 3, 4]).unwrap();
+    assert_eq!((array.fetch_add(0, 5).unwrap(), array.fetch_sub(0, 1).unwrap()), (1, 6));
+    assert_eq!((array.replace(1, 9).unwrap(), array.get(1).unwrap()), (2, 9));
+    array.swap(0, 3).unwrap();
+    array.swap(1, 1).unwrap();
+    array.write_at(1, &[7, 8]).unwrap();
+    assert!(array.iter().unwrap().eq([4, 7, 8, 5]));
+    let (mut all, mut two) = ([0; 4], [0; 2]);
+    array.copy_to_slice(&mut all).unwrap();
+    array.read_at(2, &mut two).unwrap();
+    assert_eq!((all, two), ([4, 7, 8, 5], [8, 5]));
+    array.fill(-1).unwrap();
+    assert_eq!(array.to_vec().unwrap(), [-1; 4]);
+    let raw = RawArray::from_slice(&all).unwrap();
+    assert!(raw.iter().rev().eq([5, 8, 7, 4]));
+    raw.fill(2);
+    assert_eq!((raw.to_vec(), raw.iter().len()), (vec![2; 4], 4));
+
+    // VA-06.
+    let kind = |error: Error| error.kind();
+    assert_eq!(kind(array.swap(0, 4).unwrap_err()), ErrorKind::OutOfBounds);
+    assert_eq!(kind(array.swap(4, 0).unwrap_err()), ErrorKind::OutOfBounds);
+    assert_eq!(kind(array.fetch_add(4, 1).unwrap_err()), ErrorKind::OutOfBounds);
+    assert_eq!(kind(array.replace(9, 1).unwrap_err()), ErrorKind::OutOfBounds);
+    assert_eq!(kind(array.write_at(3, &[1, 1]).unwrap_err()), ErrorKind::OutOfBounds);
+    assert_eq!(kind(array.read_at(usize::MAX, &mut two).unwrap_err()), ErrorKind::OutOfBounds);
+    assert_eq!(kind(array.copy_to_slice(&mut two).unwrap_err()), ErrorKind::OutOfBounds);
+    assert_eq!(array.to_vec().unwrap(), [-1; 4], "nothing is written");
+    assert!(!array.is_poisoned());
+    let empty = Array::<u8>::new(0).unwrap();
+    empty.fill(1).unwrap();
+    assert_eq!((empty.iter().unwrap().count(), empty.copy().unwrap().len()), (0, 0));
+    assert!(empty.swap(0, 0).is_err());
+}
+
+#[test]
+fn copies_have_a_life_of_their_own() {
+    // VA-09.
+    let (value, raw) = (Value::new(1).unwrap(), RawValue::new(1).unwrap());
+    let (array, row) = (Array::from_slice(&[1]).unwrap(), RawArray::from_slice(&[1]).unwrap());
+    let copies =
+        (value.copy().unwrap(), raw.copy().unwrap(), array.copy().unwrap(), row.copy().unwrap());
+    let guard = value.lock().unwrap();
+    copies.0.set(2).unwrap();
+    copies.1.store(2);
+    copies.2.set(0, 2).unwrap();
+    copies.3.store(0, 2).unwrap();
+    assert_eq!((*guard, raw.load(), array.get(0).unwrap(), row.load(0)), (1, 1, 1, Some(1)));
+}

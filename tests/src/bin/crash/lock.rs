@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use mp_tests::step::{Board, Kill, Role, Slot, Stop, Victim, within_liveness};
 use mp_tests::sweep::Verdict;
 
+use crate::locks::Timed;
+
 /// A lock under test. Its handle works in forked processes.
 pub(crate) trait Lockable: Sized {
     /// Dropping it unlocks.
@@ -183,4 +185,19 @@ pub(crate) fn handed_over<L: Lockable>(kill: Kill) -> Verdict {
         slots.push(board.slot(2));
     }
     after_death(stop, &lock, &board, &slots)
+}
+
+/// Long enough for a victim to be stepped as far as its sleep.
+const TIMEOUT: std::time::Duration = std::time::Duration::from_millis(150);
+
+/// The victim waits until its time is up, behind one who sleeps already.
+pub(crate) fn timeout(kill: Kill) -> Verdict {
+    let (board, lock) = (Board::new(), Timed::make());
+    let owner = board.slot(0);
+    let _owner = holder(&lock, &board, owner);
+    let _first = waiter(&lock, &board, board.slot(1), 11);
+    let operate = |()| drop(lock.0.lock_timeout(TIMEOUT));
+    let stop = Victim::start(&board, warm_up::<Timed>, operate).run(kill, || true);
+    owner.go.store(1, SeqCst);
+    after_death(stop, &lock, &board, &[owner, board.slot(1)])
 }

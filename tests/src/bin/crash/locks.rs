@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use mp_shared::robust::{Acquired, LinkedLock, LockError, RawLock};
+use mp_shared::robust::{self, Acquired, LinkedLock, RawLock};
 use mp_shared::segment::{Segment, View};
+use mp_shared::{Lock, LockError, LockGuard, LockResult, RLock, RLockGuard};
 use mp_tests::step::Role;
 use mp_wire::Deadline;
 
@@ -63,6 +64,50 @@ impl Lockable for Linked {
     }
 }
 
+/// A lock that its holder takes twice.
+pub(crate) struct Nested(RLock);
+
+/// The lock of users, taken with a timeout that is never reached.
+pub(crate) struct Timed(pub(crate) Lock);
+
+/// Says whether the owner before died, and declares that all is well again.
+fn told<G>(result: LockResult<G>, clear: impl FnOnce()) -> (G, bool) {
+    match result {
+        Ok(guard) => (guard, false),
+        Err(LockError::Poisoned(poison)) => {
+            clear();
+            (poison.into_inner(), true)
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+impl Lockable for Nested {
+    type Guard<'a> = [RLockGuard<'a>; 2];
+
+    fn make() -> Self {
+        Self(RLock::new().expect("a lock"))
+    }
+
+    fn lock(&self) -> ([RLockGuard<'_>; 2], bool) {
+        let (first, died) = told(self.0.lock(), || self.0.clear_poison());
+        let (second, _) = told(self.0.lock(), || self.0.clear_poison());
+        ([first, second], died)
+    }
+}
+
+impl Lockable for Timed {
+    type Guard<'a> = LockGuard<'a>;
+
+    fn make() -> Self {
+        Self(Lock::new().expect("a lock"))
+    }
+
+    fn lock(&self) -> (LockGuard<'_>, bool) {
+        told(self.0.lock_timeout(Duration::from_secs(60)), || self.0.clear_poison())
+    }
+}
+
 /// Waits for a lock in vain, so that what happens only at the first wait of a process has happened.
 pub(crate) fn wait_once() {
     let lock = Raw::make();
@@ -76,6 +121,6 @@ pub(crate) fn wait_once() {
         std::thread::yield_now();
     }
     let result = lock.0.lock(Deadline::after(Duration::from_millis(1)));
-    assert_eq!(result, Err(LockError::TimedOut));
+    assert_eq!(result, Err(robust::LockError::TimedOut));
     owner.kill();
 }

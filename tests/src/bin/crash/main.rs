@@ -4,15 +4,21 @@
 //! kills many processes at random; `crash list` lists the scenarios. Exits with 1 if a survivor was not well.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper program fails loudly")]
 
+mod barriers;
 mod channel;
+mod conditions;
 mod events;
 mod lock;
 mod locks;
+mod named;
 #[cfg(feature = "whole")]
 mod queues;
 mod rings;
+mod rwlocks;
+mod semaphores;
 mod soak;
 mod toy;
+mod values;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -20,7 +26,7 @@ use std::time::Duration;
 use mp_tests::step::{self, Kill};
 use mp_tests::sweep::{Verdict, sweep};
 
-use self::locks::{Linked, Raw};
+use self::locks::{Linked, Nested, Raw, Timed};
 use self::rings::TestRing;
 
 type Trial = fn(Kill) -> Verdict;
@@ -39,6 +45,22 @@ const SCENARIOS: &[(&str, Trial)] = &[
     ("linked_unlock_with_waiters", lock::unlock_with_waiters::<Linked>),
     ("linked_lock_contended", lock::contended::<Linked>),
     ("linked_lock_handed_over", lock::handed_over::<Linked>),
+    ("rlock_alone", lock::alone::<Nested>),
+    ("rlock_unlock_with_waiters", lock::unlock_with_waiters::<Nested>),
+    ("rlock_contended", lock::contended::<Nested>),
+    ("timed_lock_contended", lock::contended::<Timed>),
+    ("timed_lock_handed_over", lock::handed_over::<Timed>),
+    ("lock_timeout", lock::timeout),
+    ("condition_notify_one", conditions::notify_one),
+    ("condition_notify_all", conditions::notify_all),
+    ("condition_wait", conditions::wait),
+    ("condition_timeout", conditions::timeout),
+    ("once", conditions::once),
+    ("rwlock_read_behind_a_writer", rwlocks::read_behind_a_writer),
+    ("rwlock_read_end", rwlocks::read_end),
+    ("rwlock_write_with_sleepers", rwlocks::write_with_sleepers),
+    ("rwlock_write_behind_a_reader", rwlocks::write_behind_a_reader),
+    ("rwlock_write_timeout", rwlocks::write_timeout),
     ("ring_put_alone", channel::put_alone::<TestRing>),
     ("ring_put_to_sleepers", channel::put_to_sleepers::<TestRing>),
     ("ring_put_that_grows", channel::put_that_grows::<TestRing>),
@@ -54,6 +76,45 @@ const SCENARIOS: &[(&str, Trial)] = &[
     ("ring_get_that_punches", rings::get_that_punches),
     ("event_set_with_waiters", events::set_with_waiters),
     ("event_wait_beside_another", events::wait_beside_another),
+    ("value_update", values::update),
+    ("value_fetch_add", values::fetch_add),
+    ("value_update_of_three", values::update_of_three),
+    ("value_guard_with_waiters", values::guard_with_waiters),
+    ("value_recovery", values::recovery),
+    ("vec_push", values::push),
+    ("vec_push_that_grows", values::push_that_grows),
+    ("vec_push_that_grows_with_waiters", values::push_that_grows_with_waiters),
+    ("vec_truncate", values::truncate),
+    ("semaphore_acquire_alone", semaphores::acquire_alone),
+    ("semaphore_try_acquire_in_vain", semaphores::try_acquire_in_vain),
+    ("semaphore_acquire_as_leader", semaphores::acquire_as_leader),
+    ("semaphore_acquire_as_follower", semaphores::acquire_as_follower),
+    ("semaphore_acquire_among_deaths", semaphores::acquire_among_deaths),
+    ("semaphore_timeout_as_leader", semaphores::timeout_as_leader),
+    ("semaphore_timeout_as_follower", semaphores::timeout_as_follower),
+    ("semaphore_give_back_to_sleepers", semaphores::give_back_to_sleepers),
+    ("semaphore_give_one_back", semaphores::give_one_back),
+    ("semaphore_give_back_among_many", semaphores::give_back_among_many),
+    ("semaphore_release_to_sleepers", semaphores::release_to_sleepers),
+    ("semaphore_release_after_a_death", semaphores::release_after_a_death),
+    ("semaphore_forget_beside_sleepers", semaphores::forget_beside_sleepers),
+    ("barrier_wait_first", barriers::wait_first),
+    ("barrier_wait_between", barriers::wait_between),
+    ("barrier_wait_last", barriers::wait_last),
+    ("barrier_party_between", barriers::party_between),
+    ("barrier_action", barriers::action),
+    ("barrier_party_action", barriers::party_action),
+    ("barrier_party_twice", barriers::party_twice),
+    ("barrier_register", barriers::register),
+    ("barrier_leave", barriers::leave),
+    ("barrier_abort", barriers::abort),
+    ("barrier_reset", barriers::reset),
+    ("barrier_heir", barriers::heir),
+    ("barrier_mend", barriers::mend),
+    ("list_set_alone", named::list_set_alone),
+    ("list_set_contended", named::list_set_contended),
+    ("named_create", named::create),
+    ("named_scope_shutdown", named::scope_shutdown),
 ];
 
 #[cfg(feature = "whole")]
