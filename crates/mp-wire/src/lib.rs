@@ -14,6 +14,7 @@ pub mod peek;
 pub mod poll;
 pub mod socket;
 mod spin;
+pub mod stamped;
 mod sys;
 
 pub use codec::{decode, encode, encode_into};
