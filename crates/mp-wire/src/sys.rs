@@ -103,9 +103,8 @@ pub(crate) fn recv_packet(
 pub(crate) fn peek_bytes(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<usize> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_PEEK;
     // SAFETY: `bytes` is writable for its length.
-    let len = unsafe {
-        libc::recv(socket.as_raw_fd(), bytes.as_mut_ptr().cast(), bytes.len(), flags)
-    };
+    let len =
+        unsafe { libc::recv(socket.as_raw_fd(), bytes.as_mut_ptr().cast(), bytes.len(), flags) };
     check(len)
 }
 

@@ -1,0 +1,134 @@
+//! Sending: into the ring where the receiver looks or the descriptor can be read anyway, else as a packet.
+
+use std::os::fd::AsFd;
+use std::sync::atomic::Ordering::Relaxed;
+
+use mp_wire::socket::Parcel;
+use mp_wire::stamped::Stamp;
+use mp_wire::{Deadline, Error, ErrorKind, Fd, poll};
+
+use super::lane::{CAPACITY_UNITS, LARGEST, Lane, SMALL_UNITS, Turn, units};
+use super::word::{ATTENDING, DETACHED, PROMISED, Word, advance};
+use crate::sys;
+
+/// One message in so many looks whether anybody is there.
+const LOOK_EVERY: u64 = 64;
+
+/// Copying so many bytes takes longer than it takes to say so.
+const LONG: usize = 8 << 10;
+
+impl Lane {
+    pub(super) fn send(
+        &self,
+        socket: &Fd,
+        bytes: &[u8],
+        fds: &[Fd],
+        deadline: Deadline,
+    ) -> Result<(), Error> {
+        let room = || poll::wait_writable(socket.as_fd(), Deadline::NOW).unwrap_or(true);
+        let Some(turn) = self.senders.turn(deadline, room)? else { return Err(full()) };
+        if turn.after_death {
+            // Whether its message is there or not, this number is spent.
+            self.next.store(self.next.load(Relaxed).wrapping_add(1), Relaxed);
+            self.doubt.store(1, Relaxed);
+        }
+        let sequence = self.next.load(Relaxed);
+        if fds.is_empty() && bytes.len() <= LARGEST && self.doubt.load(Relaxed) == 0 {
+            if sequence.is_multiple_of(LOOK_EVERY) && sys::is_hung_up(socket.as_fd()) {
+                return Err(Error::new(ErrorKind::Closed, "the other end is closed"));
+            }
+            if self.put(sequence, bytes)? {
+                self.next.store(sequence.wrapping_add(1), Relaxed);
+                return Ok(());
+            }
+        }
+        self.send_packet(&turn, socket, sequence, bytes, fds, deadline)
+    }
+
+    /// Puts a message into the ring, if it may be there and there is room for it.
+    #[inline]
+    fn put(&self, sequence: u64, bytes: &[u8]) -> Result<bool, Error> {
+        let mut word = self.word();
+        if !may_put(word) {
+            return Ok(false);
+        }
+        let tail = word.tail();
+        let head = self.head();
+        let used = self.used(word, head)?;
+        let need = units(bytes.len());
+        let place = tail % CAPACITY_UNITS;
+        let skip = CAPACITY_UNITS - place;
+        // Else a ring that is hardly used would touch all of its memory in turn.
+        let pads = used == 0 && place >= SMALL_UNITS && skip + need <= CAPACITY_UNITS;
+        let pad = if pads { skip } else { 0 };
+        let begin = advance(tail, pad);
+        if used + pad + need > CAPACITY_UNITS {
+            return Ok(false);
+        }
+        if bytes.len() > LONG && word.has(ATTENDING) {
+            // If the word changes meanwhile, that is seen below.
+            self.change(word, word.with(PROMISED));
+        }
+        let write = || {
+            self.back(begin, need)?;
+            if pads {
+                self.back(tail, 1)?;
+                self.write_pad(tail)?;
+            }
+            self.write(begin, sequence, bytes)
+        };
+        // Without memory for it the message goes as a packet.
+        if write().is_err() {
+            return Ok(false);
+        }
+        let end = advance(begin, need);
+        loop {
+            word = self.word();
+            if !may_put(word) || word.tail() != tail {
+                return Ok(false);
+            }
+            if self.change(word, word.without(ATTENDING | PROMISED).with_tail(end)) {
+                return Ok(true);
+            }
+        }
+    }
+
+    #[cold]
+    fn send_packet(
+        &self,
+        turn: &Turn<'_>,
+        socket: &Fd,
+        sequence: u64,
+        bytes: &[u8],
+        fds: &[Fd],
+        deadline: Deadline,
+    ) -> Result<(), Error> {
+        let parcel = Parcel::new(bytes, fds)?;
+        loop {
+            // First, so that no two packets have the same number, whoever dies.
+            let number = self.packets.load(Relaxed).wrapping_add(1);
+            self.packets.store(number, Relaxed);
+            if parcel.try_send(socket, Some(Stamp { sequence, number }))? {
+                self.update(|word| word.count_packet(number));
+                self.next.store(sequence.wrapping_add(1), Relaxed);
+                self.doubt.store(0, Relaxed);
+                return Ok(());
+            }
+            let ready = turn.wait(|| poll::wait_writable(socket.as_fd(), deadline));
+            if !ready.map_err(|error| Error::from_io("cannot wait for room", error))? {
+                return Err(full());
+            }
+        }
+    }
+}
+
+/// Says whether a message may go into the ring without a packet: the receiver will find it by itself, or there is a packet.
+#[inline]
+fn may_put(word: Word) -> bool {
+    let found = word.has(ATTENDING) || word.outstanding() || cfg!(mp_bug = "pipe_unrung");
+    found && !word.has(DETACHED)
+}
+
+fn full() -> Error {
+    Error::new(ErrorKind::TimedOut, "the message was not sent in time")
+}
