@@ -4,6 +4,7 @@ use std::hint;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering::Relaxed;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use mp_wire::stamped::{self, Arrived, First};
@@ -14,6 +15,9 @@ use super::word::{ATTENDING, DETACHED, GRABBING, PROMISED, Word, advance};
 
 /// How long to look for a message that a sender is copying.
 const PROMISE: Duration = Duration::from_millis(2);
+
+/// How often to look before letting others run. Most answers come earlier.
+const YIELD_EVERY: u32 = 64;
 
 const PASSING: u64 = ATTENDING | PROMISED;
 
@@ -86,11 +90,20 @@ impl Lane {
 
     /// Looks at the word for a while.
     fn attend(&self, seen: Word, deadline: Deadline, spin: &Spin) {
-        let mut timed = 0_u32;
+        let mut looks = 0_u32;
         let bounded = deadline != Deadline::NEVER;
         spin.until(|| {
-            timed += 1;
-            self.word() != seen || (bounded && timed.is_multiple_of(16) && deadline.is_past())
+            if self.word() != seen {
+                return true;
+            }
+            looks += 1;
+            if !looks.is_multiple_of(YIELD_EVERY) {
+                return false;
+            }
+            // The kernel likes to wake who waits on a socket on the processor of the one who writes to it, which is this
+            // one now if a message went out as a packet.
+            thread::yield_now();
+            bounded && deadline.is_past()
         });
         let mut start = None;
         while self.word().has(PROMISED) && !deadline.is_past() {
