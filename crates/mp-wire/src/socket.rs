@@ -31,6 +31,9 @@ const IN_FILE: u32 = 1;
 /// This bit of the place says that the packet has a stamp.
 const STAMPED: u32 = 1 << 31;
 
+/// This bit of the place says that the payload is not here.
+const ELSEWHERE: u32 = 1 << 30;
+
 /// What a receiver accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -342,11 +345,12 @@ impl Header {
     fn to_bytes(&self) -> [u8; HEADER] {
         let mut out = [0; HEADER];
         out[..4].copy_from_slice(&MAGIC.to_ne_bytes());
+        let stamp = self.stamp.unwrap_or_default();
         let stamped = if self.stamp.is_some() { STAMPED } else { 0 };
-        out[4..8].copy_from_slice(&(self.place | stamped).to_ne_bytes());
+        let elsewhere = if stamp.elsewhere { ELSEWHERE } else { 0 };
+        out[4..8].copy_from_slice(&(self.place | stamped | elsewhere).to_ne_bytes());
         out[8..16].copy_from_slice(&self.fds.to_ne_bytes());
         out[16..24].copy_from_slice(&self.bytes.to_ne_bytes());
-        let stamp = self.stamp.unwrap_or_default();
         out[24..32].copy_from_slice(&stamp.sequence.to_ne_bytes());
         out[32..].copy_from_slice(&stamp.number.to_ne_bytes());
         out
@@ -355,9 +359,11 @@ impl Header {
     pub(crate) fn from_bytes(bytes: &[u8; HEADER]) -> Option<Self> {
         let word = |at: usize| u32::from_ne_bytes([0, 1, 2, 3].map(|i| bytes[at + i]));
         let long = |at: usize| u64::from_ne_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|i| bytes[at + i]));
-        let stamp = Stamp { sequence: long(24), number: long(32) };
+        let elsewhere = word(4) & ELSEWHERE != 0;
+        let stamp = Stamp { sequence: long(24), number: long(32), elsewhere };
         let stamp = (word(4) & STAMPED != 0).then_some(stamp);
-        let header = Self { place: word(4) & !STAMPED, fds: long(8), bytes: long(16), stamp };
+        let place = word(4) & !(STAMPED | ELSEWHERE);
+        let header = Self { place, fds: long(8), bytes: long(16), stamp };
         (word(0) == MAGIC && header.place <= IN_FILE).then_some(header)
     }
 }

@@ -16,6 +16,8 @@ pub struct Stamp {
     pub sequence: u64,
     /// The number of the packet among all packets.
     pub number: u64,
+    /// The bytes of the message go another way; the packet has none.
+    pub elsewhere: bool,
 }
 
 /// What is first on a socket.
@@ -49,7 +51,7 @@ pub type Arrived = (Option<Stamp>, Result<Message, Error>);
 ///
 /// let (a, b) = socket::pair()?;
 /// assert_eq!(stamped::look(&b)?, First::Nothing);
-/// let stamp = Stamp { sequence: 7, number: 3 };
+/// let stamp = Stamp { sequence: 7, number: 3, elsewhere: false };
 /// assert!(Parcel::new(b"seven", &[])?.try_send(&a, Some(stamp))?);
 /// assert_eq!(stamped::look(&b)?, First::Stamped(stamp));
 /// for _ in 0..2 {

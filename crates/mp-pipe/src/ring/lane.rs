@@ -7,7 +7,7 @@ use mp_shared::robust::{Acquired, LockError, RawLock};
 use mp_shared::segment::{Segment, View};
 use mp_wire::{Deadline, Error, ErrorKind};
 
-use super::word::{UNIT, Word, distance};
+use super::word::{UNIT, Word, advance, distance};
 
 /// How many bytes of records there is room for. Their pages are backed with memory as they are first used.
 pub(super) const CAPACITY: usize = 4 << 20;
@@ -44,6 +44,9 @@ const SOON: Duration = Duration::from_micros(100);
 /// A record has no message; the next one is at the beginning of the ring.
 const PAD: u32 = u32::MAX;
 
+/// A record has the bytes of a message whose packet says when it is there.
+const HELD: u32 = 1 << 31;
+
 /// Those who send, or those who receive, one at a time.
 pub(super) struct Side {
     lock: View<RawLock>,
@@ -77,8 +80,18 @@ pub(super) struct Lane {
 pub(super) enum Record {
     /// Nothing: go on behind so many units.
     Pad(u32),
-    /// A message.
-    Message { sequence: u64, len: usize, units: u32 },
+    /// A message. If it is held, it is there when its packet is.
+    Message(Place),
+}
+
+/// Where a message is.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub(super) sequence: u64,
+    pub(super) head: u32,
+    pub(super) len: usize,
+    pub(super) units: u32,
+    pub(super) held: bool,
 }
 
 impl Lane {
@@ -148,9 +161,25 @@ impl Lane {
         if used <= CAPACITY_UNITS { Ok(used) } else { Err(corrupt()) }
     }
 
-    /// Says whether the ring has no messages.
+    /// Says whether the ring has no messages, but for one that waits for its packet. One that is damaged is not empty, so
+    /// that somebody looks.
     pub(super) fn is_empty(&self) -> bool {
-        self.head() == self.word().tail()
+        let (word, head) = (self.word(), self.head());
+        match self.used(word, head) {
+            Ok(0) => true,
+            Ok(used) => self.has_held_alone(head, used),
+            Err(_) => false,
+        }
+    }
+
+    fn has_held_alone(&self, head: u32, used: u32) -> bool {
+        match self.first(head, used) {
+            Ok(Record::Message(place)) => place.held && place.units == used,
+            Ok(Record::Pad(units)) if units < used => {
+                self.has_held_alone(advance(head, units), used - units)
+            }
+            _ => false,
+        }
     }
 
     /// Where in the segment the record at a position begins, and how many bytes are left behind that.
@@ -195,8 +224,10 @@ impl Lane {
         position: u32,
         sequence: u64,
         bytes: &[u8],
+        held: bool,
     ) -> Result<(), mp_shared::Error> {
-        self.write_head(position, sequence, bytes.len() as u32)?;
+        let held = if held { HELD } else { 0 };
+        self.write_head(position, sequence, bytes.len() as u32 | held)?;
         let (at, left) = self.place(position.wrapping_add(1));
         let (first, rest) = bytes.split_at(bytes.len().min(left));
         self.segment.copy_in(at, first)?;
@@ -211,26 +242,24 @@ impl Lane {
         let [a, b, c, d, e, f, g, h, i, j, k, l, ..] = bytes;
         let sequence = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
         let len = u32::from_ne_bytes([i, j, k, l]);
-        let (record, units) = if len == PAD {
+        if len == PAD {
             let units = CAPACITY_UNITS - head % CAPACITY_UNITS;
-            (Record::Pad(units), units)
-        } else {
-            let units = units(len as usize);
-            (Record::Message { sequence, len: len as usize, units }, units)
-        };
-        let fits = units <= used && (len == PAD || len as usize <= LARGEST);
-        if fits { Ok(record) } else { Err(corrupt()) }
+            return if units <= used { Ok(Record::Pad(units)) } else { Err(corrupt()) };
+        }
+        let held = len & HELD != 0;
+        let len = (len & !HELD) as usize;
+        let units = units(len);
+        if len > LARGEST || units > used {
+            return Err(corrupt());
+        }
+        Ok(Record::Message(Place { sequence, head, len, units, held }))
     }
 
     /// Copies the bytes of the record at a position, which [`first`](Self::first) has checked, into an empty vector.
     #[inline]
-    pub(super) fn read(
-        &self,
-        position: u32,
-        len: usize,
-        bytes: &mut Vec<u8>,
-    ) -> Result<(), mp_shared::Error> {
-        let (at, left) = self.place(position.wrapping_add(1));
+    pub(super) fn read(&self, place: &Place, bytes: &mut Vec<u8>) -> Result<(), mp_shared::Error> {
+        let len = place.len;
+        let (at, left) = self.place(place.head.wrapping_add(1));
         let first = len.min(left);
         bytes.clear();
         self.segment.append_to(at, first, bytes)?;

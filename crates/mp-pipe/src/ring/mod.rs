@@ -9,6 +9,8 @@ mod word;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 use mp_shared::segment::Segment;
 use mp_wire::{Deadline, Error, Fd, Limits, Message, Spin};
@@ -29,6 +31,21 @@ struct Inner {
     recv: Lane,
     /// Whether looking before sleeping has been paying off.
     spin: Spin,
+    /// The length of the last message, if that is more than a moment's work.
+    long: AtomicUsize,
+}
+
+/// Shorter messages are a moment's work.
+const LONG: usize = 8 << 10;
+
+impl Inner {
+    #[inline]
+    fn note(&self, len: usize) {
+        let len = if len > LONG { len } else { 0 };
+        if self.long.load(Relaxed) != len {
+            self.long.store(len, Relaxed);
+        }
+    }
 }
 
 impl Ring {
@@ -41,7 +58,7 @@ impl Ring {
     fn open(segment: &Segment, end: u8) -> Result<Self, mp_shared::Error> {
         let send = Lane::new(segment, usize::from(end != 0))?;
         let recv = Lane::new(segment, usize::from(end == 0))?;
-        Ok(Self(Arc::new(Inner { end, send, recv, spin: Spin::new() })))
+        Ok(Self(Arc::new(Inner { end, send, recv, spin: Spin::new(), long: AtomicUsize::new(0) })))
     }
 
     #[inline]
@@ -52,6 +69,7 @@ impl Ring {
         fds: &[Fd],
         deadline: Deadline,
     ) -> Result<(), Error> {
+        self.0.note(bytes.len());
         self.0.send.send(socket, bytes, fds, deadline)
     }
 
@@ -63,7 +81,10 @@ impl Ring {
         limits: Limits,
         deadline: Deadline,
     ) -> Result<(), Error> {
-        self.0.recv.recv(socket, message, limits, deadline, &self.0.spin)
+        let Inner { recv, spin, long, .. } = &*self.0;
+        recv.recv(socket, message, limits, deadline, spin, long)?;
+        self.0.note(message.bytes.len());
+        Ok(())
     }
 
     pub(crate) fn poll(&self, socket: &Fd, deadline: Deadline) -> Result<bool, Error> {

@@ -3,6 +3,7 @@
 use std::hint;
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,14 +11,25 @@ use std::time::{Duration, Instant};
 use mp_wire::stamped::{self, Arrived, First};
 use mp_wire::{Deadline, Error, ErrorKind, Fd, Limits, Message, Spin, peek, poll};
 
-use super::lane::{Lane, Record, Turn};
+use super::lane::{Lane, Place, Record, Turn, corrupt};
 use super::word::{ATTENDING, DETACHED, GRABBING, PROMISED, Word, advance};
 
 /// How long to look for a message that a sender is copying.
 const PROMISE: Duration = Duration::from_millis(2);
 
+/// What processes copy in a nanosecond, when they are slow at it.
+const COPIED_PER_NANO: u64 = 4;
+
 /// How often to look before letting others run. Most answers come earlier.
 const YIELD_EVERY: u32 = 64;
+
+/// What came of looking at the ring.
+enum Step {
+    Received,
+    Again,
+    /// The first message waits for its packet.
+    NotYet,
+}
 
 const PASSING: u64 = ATTENDING | PROMISED;
 
@@ -30,6 +42,7 @@ impl Lane {
         limits: Limits,
         deadline: Deadline,
         spin: &Spin,
+        long: &AtomicUsize,
     ) -> Result<(), Error> {
         message.fds.clear();
         let Some(turn) = self.receive_turn(socket, deadline)? else { return Err(empty()) };
@@ -39,15 +52,16 @@ impl Lane {
             let head = self.head();
             let used = self.used(word, head)?;
             if used > 0 {
-                if self.recv_before_ring(socket, message, limits, head, used)? {
-                    return Ok(());
+                match self.recv_ring(socket, message, limits, head, used)? {
+                    Step::Received => return Ok(()),
+                    Step::Again => continue,
+                    Step::NotYet => {}
                 }
-                continue;
             }
             if !looked && !word.outstanding() {
                 looked = true;
                 if self.change(word, word.with(ATTENDING)) {
-                    self.attend(word.with(ATTENDING), deadline, spin);
+                    self.attend(word.with(ATTENDING), deadline, spin, long);
                 }
                 continue;
             }
@@ -68,7 +82,7 @@ impl Lane {
                 Ok(None) => return Err(empty()),
                 Ok(Some(arrived)) => {
                     if self.is_new(&arrived) {
-                        return self.accept(arrived, message);
+                        return self.accept(arrived, limits, message);
                     }
                 }
             }
@@ -89,7 +103,7 @@ impl Lane {
     }
 
     /// Looks at the word for a while.
-    fn attend(&self, seen: Word, deadline: Deadline, spin: &Spin) {
+    fn attend(&self, seen: Word, deadline: Deadline, spin: &Spin, long: &AtomicUsize) {
         let mut looks = 0_u32;
         let bounded = deadline != Deadline::NEVER;
         spin.until(|| {
@@ -105,55 +119,109 @@ impl Lane {
             thread::yield_now();
             bounded && deadline.is_past()
         });
-        let mut start = None;
-        while self.word().has(PROMISED) && !deadline.is_past() {
-            if start.get_or_insert_with(Instant::now).elapsed() > PROMISE {
+        let start = Instant::now();
+        // The other side may be copying what we sent, or what it sends.
+        let time = Duration::from_nanos(long.load(Relaxed) as u64 / COPIED_PER_NANO);
+        while self.word() == seen && start.elapsed() < time && !deadline.is_past() {
+            hint::spin_loop();
+        }
+        while self.word().has(PROMISED) && start.elapsed() < PROMISE && !deadline.is_past() {
+            hint::spin_loop();
+        }
+        // Whoever sends from here on must ring. The invitation that was accepted is gone already.
+        loop {
+            let word = self.word();
+            if !word.has(PASSING) || self.change(word, word.without(PASSING)) {
                 return;
             }
-            hint::spin_loop();
         }
     }
 
-    /// The ring is not empty: receives its first message, or one from the socket that comes before. `false` if there was
-    /// no message, but something else.
+    /// The ring is not empty: receives its first message, or one from the socket that comes before.
     #[inline]
-    fn recv_before_ring(
+    fn recv_ring(
         &self,
         socket: &Fd,
         message: &mut Message,
         limits: Limits,
         head: u32,
         used: u32,
-    ) -> Result<bool, Error> {
-        let (sequence, len, units) = match self.first(head, used)? {
-            Record::Pad(units) => {
-                self.set_head(advance(head, units));
-                return Ok(false);
-            }
-            Record::Message { sequence, len, units } => (sequence, len, units),
+    ) -> Result<Step, Error> {
+        // A message behind a gap can be one that is held, so the gap stays until that is received.
+        let (place, used) = match self.first(head, used)? {
+            Record::Message(place) => (place, used),
+            Record::Pad(units) if units == used => return Err(corrupt()),
+            Record::Pad(units) => match self.first(advance(head, units), used - units)? {
+                Record::Message(place) => (place, used - units),
+                Record::Pad(_) => return Err(corrupt()),
+            },
         };
-        if sequence != self.expected.load(Relaxed)
-            && let Some(arrived) = self.packet_before(socket, limits, sequence)?
-        {
-            return self.accept(arrived, message).map(|()| true);
+        if place.held {
+            return self.recv_held(socket, message, limits, place, used);
         }
-        let result = if len <= limits.bytes {
-            self.read(head, len, &mut message.bytes).map_err(|error| {
+        if place.sequence != self.expected.load(Relaxed)
+            && let Some(arrived) = self.packet_up_to(socket, limits, place.sequence)?
+        {
+            return self.accept(arrived, limits, message).map(|()| Step::Received);
+        }
+        let result = self.take_record(place, limits, message);
+        self.settle(socket)?;
+        result.map(|()| Step::Received)
+    }
+
+    /// The first message of the ring is there if its packet is.
+    #[cold]
+    fn recv_held(
+        &self,
+        socket: &Fd,
+        message: &mut Message,
+        limits: Limits,
+        place: Place,
+        used: u32,
+    ) -> Result<Step, Error> {
+        if let Some(arrived) = self.packet_up_to(socket, limits, place.sequence)? {
+            let result = self.accept(arrived, limits, message);
+            self.settle(socket)?;
+            return result.map(|()| Step::Received);
+        }
+        let passed = match stamped::look(socket)? {
+            First::Stamped(stamp) => stamp.sequence > place.sequence,
+            _ => false,
+        };
+        // What was behind it before we looked for its packet was put there later than that was sent.
+        if passed || used > place.units || place.sequence < self.expected.load(Relaxed) {
+            // Its sender died before it could send the packet, or its receiver when it had taken it.
+            self.set_head(advance(place.head, place.units));
+            return Ok(Step::Again);
+        }
+        Ok(Step::NotYet)
+    }
+
+    /// Takes a message out of the ring: it is the caller's, or too long.
+    #[inline]
+    fn take_record(
+        &self,
+        place: Place,
+        limits: Limits,
+        message: &mut Message,
+    ) -> Result<(), Error> {
+        let result = if place.len <= limits.bytes {
+            self.read(&place, &mut message.bytes).map_err(|error| {
                 Error::from_io("no memory for the message", io::Error::other(error))
             })
         } else {
+            let len = place.len;
             let what = format!("a message of {len} bytes is over the limit and was discarded");
             Err(Error::new(ErrorKind::TooLarge, what))
         };
-        self.set_head(advance(head, units));
-        self.expected.store(sequence.wrapping_add(1), Relaxed);
-        self.settle(socket)?;
-        result.map(|()| true)
+        self.set_head(advance(place.head, place.units));
+        self.expected.store(place.sequence.wrapping_add(1), Relaxed);
+        result
     }
 
-    /// Receives the packet whose message comes before that of the first record, if there is one.
+    /// Receives the packet whose message comes before that of the first record, or is that one, if there is one.
     #[cold]
-    fn packet_before(
+    fn packet_up_to(
         &self,
         socket: &Fd,
         limits: Limits,
@@ -166,7 +234,7 @@ impl Lane {
                 First::End | First::Nothing => return Ok(None),
             };
             let new = stamp.sequence >= self.expected.load(Relaxed);
-            if new && stamp.sequence >= sequence {
+            if new && stamp.sequence > sequence {
                 return Ok(None);
             }
             // It may go if another one stays, so that the descriptor can be read as long as the ring has messages.
@@ -229,12 +297,46 @@ impl Lane {
     }
 
     /// Takes over what arrived: from here on it has been received.
-    fn accept(&self, (stamp, arrived): Arrived, message: &mut Message) -> Result<(), Error> {
+    fn accept(
+        &self,
+        (stamp, arrived): Arrived,
+        limits: Limits,
+        message: &mut Message,
+    ) -> Result<(), Error> {
         if let Some(stamp) = stamp {
+            if stamp.elsewhere {
+                return self.accept_held(stamp.sequence, limits, message);
+            }
             self.expected.store(stamp.sequence.wrapping_add(1), Relaxed);
         }
         *message = arrived?;
         Ok(())
+    }
+
+    /// The packet of a message in the ring has come: takes it. What is in front of it never became a message.
+    fn accept_held(
+        &self,
+        sequence: u64,
+        limits: Limits,
+        message: &mut Message,
+    ) -> Result<(), Error> {
+        loop {
+            let head = self.head();
+            let used = self.used(self.word(), head)?;
+            if used == 0 {
+                return Err(corrupt());
+            }
+            match self.first(head, used)? {
+                Record::Pad(units) => self.set_head(advance(head, units)),
+                Record::Message(place) if place.held && place.sequence == sequence => {
+                    return self.take_record(place, limits, message);
+                }
+                Record::Message(place) if place.held && place.sequence < sequence => {
+                    self.set_head(advance(head, place.units));
+                }
+                Record::Message(_) => return Err(corrupt()),
+            }
+        }
     }
 
     /// Says whether there is a message or the end of the stream.
@@ -253,10 +355,7 @@ impl Lane {
             match stamped::look(socket)? {
                 First::Stamped(stamp) if stamp.sequence < self.expected.load(Relaxed) => {
                     let word = self.word();
-                    if word.tail() != self.head() {
-                        return Ok(true);
-                    }
-                    if self.change(word, word.take_to(stamp.number)) {
+                    if self.is_empty() && self.change(word, word.take_to(stamp.number)) {
                         discard(socket)?;
                     }
                 }

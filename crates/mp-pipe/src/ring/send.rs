@@ -7,6 +7,7 @@ use mp_wire::socket::Parcel;
 use mp_wire::stamped::Stamp;
 use mp_wire::{Deadline, Error, ErrorKind, Fd, poll};
 
+use super::LONG;
 use super::lane::{CAPACITY_UNITS, LARGEST, Lane, SMALL_UNITS, Turn, units};
 use super::word::{ATTENDING, DETACHED, PROMISED, Word, advance};
 use crate::sys;
@@ -14,8 +15,8 @@ use crate::sys;
 /// One message in so many looks whether anybody is there.
 const LOOK_EVERY: u64 = 64;
 
-/// Copying so many bytes takes longer than it takes to say so.
-const LONG: usize = 8 << 10;
+/// Longer messages wait in the ring for their packet, where others are in it.
+const HOLD: usize = 64 << 10;
 
 impl Lane {
     pub(super) fn send(
@@ -33,21 +34,30 @@ impl Lane {
             self.doubt.store(1, Relaxed);
         }
         let sequence = self.next.load(Relaxed);
+        let mut held = false;
         if fds.is_empty() && bytes.len() <= LARGEST && self.doubt.load(Relaxed) == 0 {
             if sequence.is_multiple_of(LOOK_EVERY) && sys::is_hung_up(socket.as_fd()) {
                 return Err(Error::new(ErrorKind::Closed, "the other end is closed"));
             }
-            if self.put(sequence, bytes)? {
+            if self.put(sequence, bytes, false)? {
                 self.next.store(sequence.wrapping_add(1), Relaxed);
                 return Ok(());
             }
+            held = bytes.len() > HOLD && self.put(sequence, bytes, true)?;
         }
-        self.send_packet(&turn, socket, sequence, bytes, fds, deadline)
+        if held {
+            // Nothing can take it back: should its packet not go out, the next message has another number.
+            self.next.store(sequence.wrapping_add(1), Relaxed);
+            return self.send_packet(&turn, socket, sequence, &[], &[], deadline, true);
+        }
+        self.send_packet(&turn, socket, sequence, bytes, fds, deadline, false)
     }
 
-    /// Puts a message into the ring, if it may be there and there is room for it.
+    /// Puts a message into the ring, if it may be there and there is room for it. If it is held, it may, but is not
+    /// received before its packet.
     #[inline]
-    fn put(&self, sequence: u64, bytes: &[u8]) -> Result<bool, Error> {
+    fn put(&self, sequence: u64, bytes: &[u8], held: bool) -> Result<bool, Error> {
+        let may_put = |word: Word| if held { !word.has(DETACHED) } else { may_put(word) };
         let mut word = self.word();
         if !may_put(word) {
             return Ok(false);
@@ -65,7 +75,7 @@ impl Lane {
         if used + pad + need > CAPACITY_UNITS {
             return Ok(false);
         }
-        if bytes.len() > LONG && word.has(ATTENDING) {
+        if bytes.len() > LONG {
             // If the word changes meanwhile, that is seen below.
             self.change(word, word.with(PROMISED));
         }
@@ -75,7 +85,7 @@ impl Lane {
                 self.back(tail, 1)?;
                 self.write_pad(tail)?;
             }
-            self.write(begin, sequence, bytes)
+            self.write(begin, sequence, bytes, held)
         };
         // Without memory for it the message goes as a packet.
         if write().is_err() {
@@ -87,7 +97,8 @@ impl Lane {
             if !may_put(word) || word.tail() != tail {
                 return Ok(false);
             }
-            if self.change(word, word.without(ATTENDING | PROMISED).with_tail(end)) {
+            let passing = if held { 0 } else { ATTENDING | PROMISED };
+            if self.change(word, word.without(passing).with_tail(end)) {
                 return Ok(true);
             }
         }
@@ -102,14 +113,15 @@ impl Lane {
         bytes: &[u8],
         fds: &[Fd],
         deadline: Deadline,
+        elsewhere: bool,
     ) -> Result<(), Error> {
         let parcel = Parcel::new(bytes, fds)?;
         loop {
             // First, so that no two packets have the same number, whoever dies.
             let number = self.packets.load(Relaxed).wrapping_add(1);
             self.packets.store(number, Relaxed);
-            if parcel.try_send(socket, Some(Stamp { sequence, number }))? {
-                self.update(|word| word.count_packet(number));
+            if parcel.try_send(socket, Some(Stamp { sequence, number, elsewhere }))? {
+                self.update(|word| word.count_packet(number).without(PROMISED));
                 self.next.store(sequence.wrapping_add(1), Relaxed);
                 self.doubt.store(0, Relaxed);
                 return Ok(());
