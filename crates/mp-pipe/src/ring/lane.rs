@@ -333,6 +333,12 @@ impl Side {
         }
     }
 
+    /// Says whether somebody alive has its turn.
+    #[inline]
+    pub(super) fn is_taken(&self) -> bool {
+        self.lock.owner().is_some()
+    }
+
     fn set_waiting(&self, waiting: bool) {
         self.waiting.store(waiting.into(), Ordering::Relaxed);
     }

@@ -57,7 +57,7 @@ impl Lane {
     /// received before its packet.
     #[inline]
     fn put(&self, sequence: u64, bytes: &[u8], held: bool) -> Result<bool, Error> {
-        let may_put = |word: Word| if held { !word.has(DETACHED) } else { may_put(word) };
+        let may_put = |word: Word| if held { !word.has(DETACHED) } else { self.may_put(word) };
         let mut word = self.word();
         if !may_put(word) {
             return Ok(false);
@@ -104,6 +104,15 @@ impl Lane {
         }
     }
 
+    /// Says whether a message may go into the ring without a packet: there is a packet, or the receiver looks for it, which
+    /// one that has died does not.
+    #[inline]
+    fn may_put(&self, word: Word) -> bool {
+        let attended = || word.has(ATTENDING) && self.receivers.is_taken();
+        let found = word.outstanding() || attended() || cfg!(mp_bug = "pipe_unrung");
+        found && !word.has(DETACHED)
+    }
+
     #[cold]
     fn send_packet(
         &self,
@@ -132,13 +141,6 @@ impl Lane {
             }
         }
     }
-}
-
-/// Says whether a message may go into the ring without a packet: the receiver will find it by itself, or there is a packet.
-#[inline]
-fn may_put(word: Word) -> bool {
-    let found = word.has(ATTENDING) || word.outstanding() || cfg!(mp_bug = "pipe_unrung");
-    found && !word.has(DETACHED)
 }
 
 fn full() -> Error {
