@@ -74,6 +74,8 @@ pub(super) struct Lane {
     head: View<AtomicU32>,
     /// The packet that was received and left for others to see.
     pub(super) bell: View<AtomicU64>,
+    /// A receiver died, and whether packets lie in the socket that count as taken is not known.
+    pub(super) unsure: View<AtomicU32>,
 }
 
 /// What is first in a ring.
@@ -114,6 +116,7 @@ impl Lane {
             head: segment.bind(base + 128 + 12)?,
             expected: segment.bind(base + 128 + 16)?,
             bell: segment.bind(base + 128 + 24)?,
+            unsure: segment.bind(base + 128 + 32)?,
             records: RECORDS + index * CAPACITY,
             segment: segment.clone(),
         })

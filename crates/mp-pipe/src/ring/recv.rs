@@ -58,10 +58,10 @@ impl Lane {
                     Step::NotYet => {}
                 }
             }
-            if !looked && !word.outstanding() {
+            if !looked && !word.outstanding() && self.unsure.load(Relaxed) == 0 {
                 looked = true;
                 if self.change(word, word.with(ATTENDING)) {
-                    self.attend(word.with(ATTENDING), deadline, spin, long);
+                    self.attend(deadline, spin, long);
                 }
                 continue;
             }
@@ -74,6 +74,7 @@ impl Lane {
             } else {
                 turn.wait(|| stamped::take(socket, limits, deadline))
             };
+            self.let_go(word, &arrived);
             match arrived {
                 // The sender may have put something into the ring before it went.
                 Err(error) if error.kind() == ErrorKind::Closed && !self.is_empty() => {}
@@ -81,12 +82,25 @@ impl Lane {
                 Ok(None) if word.outstanding() && deadline != Deadline::NOW => {}
                 Ok(None) => return Err(empty()),
                 Ok(Some(arrived)) => {
-                    if self.is_new(&arrived) {
-                        return self.accept(arrived, limits, message);
+                    if self.is_new(&arrived) && self.accept(arrived, limits, message)? {
+                        return Ok(());
                     }
                 }
             }
         }
+    }
+
+    /// Takes no more packets unseen: those that are in the socket count again, so that whoever comes next knows of them.
+    fn let_go(&self, before: Word, arrived: &Result<Option<Arrived>, Error>) {
+        let last = match arrived {
+            Ok(Some((Some(stamp), _))) => stamp.number,
+            // A stranger's packet says nothing of others.
+            Ok(Some((None, _))) => return self.unsure.store(1, Relaxed),
+            // There was nothing, so what was counted before is gone.
+            Ok(None) | Err(_) => before.sent(),
+        };
+        self.update(|word| word.without(GRABBING).with_taken(last));
+        self.unsure.store(0, Relaxed);
     }
 
     fn receive_turn(&self, socket: &Fd, deadline: Deadline) -> Result<Option<Turn<'_>>, Error> {
@@ -96,18 +110,23 @@ impl Lane {
         };
         let turn = self.receivers.turn(deadline, cause)?;
         if turn.as_ref().is_some_and(|turn| turn.after_death) {
-            // The one who attended is no more.
-            self.update(|word| word.without(PASSING));
+            // The one who attended, or grabbed, is no more.
+            self.unsure.store(1, Relaxed);
+            self.update(|word| word.without(PASSING | GRABBING));
         }
         Ok(turn)
     }
 
     /// Looks at the word for a while.
-    fn attend(&self, seen: Word, deadline: Deadline, spin: &Spin, long: &AtomicUsize) {
+    fn attend(&self, deadline: Deadline, spin: &Spin, long: &AtomicUsize) {
+        let came = || {
+            let word = self.word();
+            !word.has(ATTENDING) || word.has(PROMISED)
+        };
         let mut looks = 0_u32;
         let bounded = deadline != Deadline::NEVER;
         spin.until(|| {
-            if self.word() != seen {
+            if came() {
                 return true;
             }
             looks += 1;
@@ -122,7 +141,7 @@ impl Lane {
         let start = Instant::now();
         // The other side may be copying what we sent, or what it sends.
         let time = Duration::from_nanos(long.load(Relaxed) as u64 / COPIED_PER_NANO);
-        while self.word() == seen && start.elapsed() < time && !deadline.is_past() {
+        while !came() && start.elapsed() < time && !deadline.is_past() {
             hint::spin_loop();
         }
         while self.word().has(PROMISED) && start.elapsed() < PROMISE && !deadline.is_past() {
@@ -162,7 +181,8 @@ impl Lane {
         if place.sequence != self.expected.load(Relaxed)
             && let Some(arrived) = self.packet_up_to(socket, limits, place.sequence)?
         {
-            return self.accept(arrived, limits, message).map(|()| Step::Received);
+            let received = self.accept(arrived, limits, message)?;
+            return Ok(if received { Step::Received } else { Step::Again });
         }
         let result = self.take_record(place, limits, message);
         self.settle(socket)?;
@@ -182,7 +202,7 @@ impl Lane {
         if let Some(arrived) = self.packet_up_to(socket, limits, place.sequence)? {
             let result = self.accept(arrived, limits, message);
             self.settle(socket)?;
-            return result.map(|()| Step::Received);
+            return result.map(|received| if received { Step::Received } else { Step::Again });
         }
         let passed = match stamped::look(socket)? {
             First::Stamped(stamp) => stamp.sequence > place.sequence,
@@ -284,6 +304,7 @@ impl Lane {
         }
         while let First::Stamped(stamp) = stamped::look(socket)? {
             if stamp.sequence >= self.expected.load(Relaxed) {
+                self.update(|word| word.with_taken(stamp.number.wrapping_sub(1)));
                 break;
             }
             discard(socket)?;
@@ -296,13 +317,13 @@ impl Lane {
         arrived.0.is_none_or(|stamp| stamp.sequence >= expected)
     }
 
-    /// Takes over what arrived: from here on it has been received.
+    /// Takes over what arrived: from here on it has been received. `false` if it had been before.
     fn accept(
         &self,
         (stamp, arrived): Arrived,
         limits: Limits,
         message: &mut Message,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         if let Some(stamp) = stamp {
             if stamp.elsewhere {
                 return self.accept_held(stamp.sequence, limits, message);
@@ -310,7 +331,7 @@ impl Lane {
             self.expected.store(stamp.sequence.wrapping_add(1), Relaxed);
         }
         *message = arrived?;
-        Ok(())
+        Ok(true)
     }
 
     /// The packet of a message in the ring has come: takes it. What is in front of it never became a message.
@@ -319,22 +340,23 @@ impl Lane {
         sequence: u64,
         limits: Limits,
         message: &mut Message,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         loop {
             let head = self.head();
             let used = self.used(self.word(), head)?;
-            if used == 0 {
-                return Err(corrupt());
-            }
-            match self.first(head, used)? {
-                Record::Pad(units) => self.set_head(advance(head, units)),
-                Record::Message(place) if place.held && place.sequence == sequence => {
-                    return self.take_record(place, limits, message);
+            match if used > 0 { Some(self.first(head, used)?) } else { None } {
+                Some(Record::Pad(units)) => self.set_head(advance(head, units)),
+                Some(Record::Message(place)) if place.held && place.sequence == sequence => {
+                    return self.take_record(place, limits, message).map(|()| true);
                 }
-                Record::Message(place) if place.held && place.sequence < sequence => {
-                    self.set_head(advance(head, place.units));
+                Some(Record::Message(place)) if place.held && place.sequence < sequence => {
+                    self.set_head(advance(place.head, place.units));
                 }
-                Record::Message(_) => return Err(corrupt()),
+                _ => {
+                    // Whoever took it died before it could say so.
+                    self.expected.store(sequence.wrapping_add(1), Relaxed);
+                    return Ok(false);
+                }
             }
         }
     }

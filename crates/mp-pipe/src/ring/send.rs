@@ -130,7 +130,7 @@ impl Lane {
             let number = self.packets.load(Relaxed).wrapping_add(1);
             self.packets.store(number, Relaxed);
             if parcel.try_send(socket, Some(Stamp { sequence, number, elsewhere }))? {
-                self.update(|word| word.count_packet(number).without(PROMISED));
+                self.update(|word| word.count_packet(number));
                 self.next.store(sequence.wrapping_add(1), Relaxed);
                 self.doubt.store(0, Relaxed);
                 return Ok(());

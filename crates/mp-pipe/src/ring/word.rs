@@ -55,8 +55,9 @@ impl Word {
         Self(rest | u64::from(tail & POSITION) << TAIL)
     }
 
+    /// The packet that was counted last.
     #[inline]
-    fn sent(self) -> u64 {
+    pub(super) fn sent(self) -> u64 {
         self.0 >> SENT & COUNT
     }
 
@@ -65,7 +66,8 @@ impl Word {
         self.0 >> TAKEN & COUNT
     }
 
-    fn with_taken(self, number: u64) -> Self {
+    /// Counts exactly the packets up to this number as taken.
+    pub(super) fn with_taken(self, number: u64) -> Self {
         Self(self.0 & !(COUNT << TAKEN) | (number & COUNT) << TAKEN)
     }
 
@@ -75,10 +77,15 @@ impl Word {
         ahead(self.sent(), self.taken())
     }
 
-    /// Counts a packet that has been sent. One that the receiver grabs is taken at once.
+    /// Counts a packet that has been sent. One that the receiver grabs is taken at once. The receiver's invitation was for
+    /// this message, and not for the next one; but if it has the packet already, what it asks for is the next.
     pub(super) fn count_packet(self, number: u64) -> Self {
         let counted = Self(self.0 & !(COUNT << SENT) | (number & COUNT) << SENT);
-        if self.has(GRABBING) { counted.without(GRABBING).with_taken(number) } else { counted }
+        if !ahead(number, self.taken()) {
+            return counted.without(PROMISED);
+        }
+        let passed = counted.without(ATTENDING | PROMISED);
+        if self.has(GRABBING) { passed.without(GRABBING).with_taken(number) } else { passed }
     }
 
     /// Counts all packets up to this number as taken.
@@ -144,7 +151,9 @@ mod tests {
         let word = Word(0).with(GRABBING).count_packet(1);
         assert!(!word.outstanding() && !word.has(GRABBING) && word.is_spare(1));
         assert!(word.count_packet(2).outstanding());
-        // Taken before it was counted.
+        // Taken before it was counted, so that what is asked for is the next one.
+        let word = Word(0).take_to(1).with(GRABBING).count_packet(1);
+        assert!(word.has(GRABBING) && !word.outstanding());
         let word = Word(0).take_to(1);
         assert!(!word.outstanding());
         assert!(!word.count_packet(1).outstanding());
