@@ -16,7 +16,7 @@ use crate::sys;
 const LOOK_EVERY: u64 = 64;
 
 /// Longer messages wait in the ring for their packet, where others are in it.
-const HOLD: usize = 64 << 10;
+const HOLD: usize = 16 << 10;
 
 impl Lane {
     pub(super) fn send(
