@@ -1,4 +1,4 @@
-//! Processes at one channel and one lock are killed at random; the others go on, the ledger balances, nothing is left.
+//! Processes at one channel and one lock, or at every primitive of shared memory, are killed at random; the others go on, the ledger balances, nothing is left.
 //!
 //! Each takes two seconds; `MP_SOAK_SECONDS=n` makes it more. The seed is printed, and `MP_SOAK_SEED=n` repeats it.
 #![allow(clippy::unwrap_used, reason = "what goes wrong here must fail the test")]
@@ -21,6 +21,11 @@ fn soak(channel: &str) {
     let said = String::from_utf8_lossy(&output.stdout);
     println!("seed {seed}: {said}");
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn shared() {
+    soak("shared");
 }
 
 #[test]

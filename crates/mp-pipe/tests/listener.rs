@@ -262,9 +262,8 @@ fn nobody_listens() {
         let error = Client::connect::<u8, u8>(&address).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NobodyListens, "{address}");
     }
-    for (host, kind) in [("no such host", ErrorKind::InvalidAddress)] {
-        assert_eq!(Client::connect::<u8, u8>((host, 1)).unwrap_err().kind(), kind);
-    }
+    let error = Client::connect::<u8, u8>(("no such host", 1)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidAddress);
 }
 
 #[test]
@@ -335,7 +334,7 @@ fn a_silent_client_is_given_up() {
         let error = listener.accept().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Handshake);
         assert!(start.elapsed() >= SHORT);
-        silent.is_closed();
+        silent.ends_closed();
     }
 }
 
@@ -677,7 +676,8 @@ fn a_client_with_a_key_does_not_trust_a_listener_without() {
 fn timeouts_lose_no_part_of_a_message() {
     for way in [Way::Tcp, WAYS[WAYS.len() - 1]] {
         let (_, server, client) = way.connect::<Vec<u8>, Vec<u8>>();
-        let large = vec![3; 3 << 20];
+        // More than both sockets have room for.
+        let large = vec![3; 24 << 20];
         let mut sent = 0;
         // As much as there is room for, the last of it in part.
         loop {
@@ -884,7 +884,7 @@ impl Stranger {
     }
 
     /// Reads until the end.
-    fn is_closed(self) {
+    fn ends_closed(self) {
         let mut rest = Vec::new();
         let _ = match self {
             Self::Unix(socket) => {

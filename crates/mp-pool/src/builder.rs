@@ -42,7 +42,11 @@ pub struct Builder {
 
 impl Builder {
     pub(crate) fn new() -> Self {
-        let method = StartMethod::default();
+        // A pool has threads, where `fork` is refused.
+        let method = match mp_process::get_start_method() {
+            StartMethod::Fork => StartMethod::default(),
+            method => method,
+        };
         Self { workers: None, max_tasks: None, method, initializer: Ok(None) }
     }
 

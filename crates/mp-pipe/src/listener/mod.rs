@@ -104,7 +104,6 @@ impl<S, R> Listener<S, R> {
     }
 
     /// Begins a listener with a key or other options.
-    #[must_use]
     pub fn builder() -> ListenerBuilder<S, R> {
         ListenerBuilder::new()
     }

@@ -130,7 +130,8 @@ impl Stream {
     pub(crate) fn poll(&self, max: u64, deadline: Deadline) -> io::Result<bool> {
         loop {
             // All but the last byte is read: so the socket stays readable for whoever else looks at it.
-            match lock(&self.reader).advance(&self.socket, Kind::Message, max, true) {
+            let progress = lock(&self.reader).advance(&self.socket, Kind::Message, max, true);
+            match progress {
                 Ok(Progress::LastByte) => {
                     if poll::wait_readable(self.socket.as_fd(), Deadline::NOW)? {
                         return Ok(true);

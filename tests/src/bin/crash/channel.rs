@@ -79,7 +79,7 @@ pub(crate) fn consumer<C: Channel>(channel: &C, slot: &Slot) -> Role {
     role
 }
 
-fn producer<C: Channel>(channel: &C, slot: &Slot, id: u64) -> Role {
+pub(crate) fn producer<C: Channel>(channel: &C, slot: &Slot, id: u64) -> Role {
     let role = Role::fork(|| {
         slot.ready();
         note(slot, channel.put(id, None));
@@ -177,6 +177,58 @@ pub(crate) fn put_that_grows<C: Grows>(kill: Kill) -> Verdict {
     }
     let stop = victim::<C>(&board, kill, || channel.put(7, None), || false);
     after_put(Verdict::new(stop), &channel, &before)
+}
+
+/// How far the first of two victims comes: after so many of its events, which differ from kind to kind.
+const FIRST_DEATHS: [u64; 6] = [2, 3, 4, 5, 7, 9];
+
+/// A put by the one who comes after a dead producer; it is killed, too.
+pub(crate) fn put_as_heir<C: Channel>(kill: Kill) -> Verdict {
+    heirs(kill, |channel: &C| channel.put(6, None), |channel| channel.put(7, None))
+}
+
+/// A get by the one who comes after a dead consumer; it is killed, too.
+pub(crate) fn get_as_heir<C: Channel>(kill: Kill) -> Verdict {
+    heirs(kill, |channel: &C| channel.get(None), |channel| channel.get(None))
+}
+
+/// Two deaths: what was in order before either goes on in order.
+fn heirs<C: Channel>(
+    kill: Kill,
+    first: impl Fn(&C) -> Outcome,
+    second: impl Fn(&C) -> Outcome,
+) -> Verdict {
+    let mut longest: Option<Verdict> = None;
+    for events in FIRST_DEATHS {
+        let (board, channel) = (Board::new(), C::make(None));
+        for id in [1, 2, 3] {
+            assert_eq!(channel.put(id, NOW), Outcome::Done(id));
+        }
+        let die = Kill::AfterEvents(events);
+        let _ = victim::<C>(&board, die, || first(&channel), || false);
+        let taken = board.slot(7).noted().len();
+        let stop = victim::<C>(&board, kill, || second(&channel), || false);
+        let mut verdict = Verdict::new(stop);
+        verdict.hang |= channel.put(8, SOON) != Outcome::Done(8);
+        let seen = drain(&channel, &mut verdict);
+        let mut must = vec![3, 8];
+        let noted = board.slot(7).noted().split_off(taken);
+        if noted == [7] {
+            must.push(7);
+        }
+        account(&mut verdict, &seen, &must, &[1, 2, 6, 7]);
+        // A get that was completed has its message, and nobody else does.
+        verdict.doubled |= noted.iter().any(|id| *id != 7 && seen.contains(id));
+        verdict.lost |= !seen.is_sorted();
+        if verdict.hang || verdict.torn || verdict.lost || verdict.doubled {
+            verdict.note.push_str(&format!("the first died after {events} events; "));
+            return verdict;
+        }
+        if longest.as_ref().is_none_or(|known| known.stop.steps < stop.steps) {
+            longest = Some(verdict);
+        }
+    }
+    longest.expect("a trial")
 }
 
 /// What must hold after a put that may or may not have been committed.

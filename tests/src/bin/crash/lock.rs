@@ -187,6 +187,29 @@ pub(crate) fn handed_over<L: Lockable>(kill: Kill) -> Verdict {
     after_death(stop, &lock, &board, &slots)
 }
 
+/// The owner is killed while the victim and another one sleep, and the victim is the one whom the kernel wakes: two deaths.
+pub(crate) fn heir<L: Lockable>(kill: Kill) -> Verdict {
+    let (board, lock) = (Board::new(), L::make());
+    let owner = board.slot(0);
+    let mut first = holder(&lock, &board, owner);
+    let mut second = None;
+    let operate = |()| pass_as_victim(&lock, &board);
+    let stop = Victim::start(&board, warm_up::<L>, operate).run(kill, || {
+        // The victim sleeps first, so that it is the one that the death wakes.
+        if second.is_none() {
+            second = Some(waiter(&lock, &board, board.slot(2), 12));
+            first.kill();
+        }
+        true
+    });
+    first.kill();
+    let slots = if second.is_some() { vec![board.slot(2)] } else { vec![] };
+    let verdict = after_death(stop, &lock, &board, &slots);
+    // Killed asleep or before, it cannot have had the news.
+    let told = [2, 5].iter().any(|&index| board.slot(index).noted().contains(&AFTER_DEATH));
+    Verdict { lost: verdict.lost || second.is_none() && !told, ..verdict }
+}
+
 /// Long enough for a victim to be stepped as far as its sleep.
 const TIMEOUT: std::time::Duration = std::time::Duration::from_millis(150);
 

@@ -7,6 +7,7 @@
 mod barriers;
 mod channel;
 mod conditions;
+mod crew;
 mod events;
 mod lock;
 mod locks;
@@ -18,6 +19,7 @@ mod rings;
 mod rwlocks;
 mod semaphores;
 mod soak;
+mod soak_shared;
 mod toy;
 mod values;
 
@@ -28,7 +30,7 @@ use mp_tests::step::{self, Kill};
 use mp_tests::sweep::{Verdict, sweep};
 
 use self::locks::{Linked, Nested, Raw, Timed};
-use self::rings::TestRing;
+use self::rings::{InPlace, TestRing};
 
 type Trial = fn(Kill) -> Verdict;
 
@@ -46,6 +48,9 @@ const SCENARIOS: &[(&str, Trial)] = &[
     ("linked_unlock_with_waiters", lock::unlock_with_waiters::<Linked>),
     ("linked_lock_contended", lock::contended::<Linked>),
     ("linked_lock_handed_over", lock::handed_over::<Linked>),
+    ("raw_lock_heir", lock::heir::<Raw>),
+    ("linked_lock_heir", lock::heir::<Linked>),
+    ("rlock_heir", lock::heir::<Nested>),
     ("rlock_alone", lock::alone::<Nested>),
     ("rlock_unlock_with_waiters", lock::unlock_with_waiters::<Nested>),
     ("rlock_contended", lock::contended::<Nested>),
@@ -65,6 +70,8 @@ const SCENARIOS: &[(&str, Trial)] = &[
     ("ring_put_alone", channel::put_alone::<TestRing>),
     ("ring_put_to_sleepers", channel::put_to_sleepers::<TestRing>),
     ("ring_put_that_grows", channel::put_that_grows::<TestRing>),
+    ("ring_put_as_heir", channel::put_as_heir::<TestRing>),
+    ("ring_get_as_heir", channel::get_as_heir::<TestRing>),
     ("ring_get_of_two", channel::get_of_two::<TestRing>),
     ("ring_get_that_shrinks", channel::get_that_shrinks::<TestRing>),
     ("ring_get_as_follower", channel::get_as_follower::<TestRing>),
@@ -74,6 +81,16 @@ const SCENARIOS: &[(&str, Trial)] = &[
     ("ring_close_with_sleepers", channel::close_with_sleepers::<TestRing>),
     ("ring_close_with_producers", channel::close_with_producers::<TestRing>),
     ("ring_put_many", rings::put_many),
+    ("ring_get_many", rings::get_many),
+    ("ring_put_in_place_alone", channel::put_alone::<InPlace>),
+    ("ring_put_in_place_to_sleepers", channel::put_to_sleepers::<InPlace>),
+    ("ring_put_in_place_that_grows", channel::put_that_grows::<InPlace>),
+    ("ring_put_in_place_into_full", channel::put_into_full::<InPlace>),
+    ("ring_get_in_place_of_two", channel::get_of_two::<InPlace>),
+    ("ring_get_in_place_that_shrinks", channel::get_that_shrinks::<InPlace>),
+    ("ring_get_in_place_as_follower", channel::get_as_follower::<InPlace>),
+    ("ring_get_in_place_as_leader", channel::get_as_leader::<InPlace>),
+    ("ring_get_in_place_from_full", channel::get_from_full::<InPlace>),
     ("ring_get_that_punches", rings::get_that_punches),
     ("event_set_with_waiters", events::set_with_waiters),
     ("event_wait_beside_another", events::wait_beside_another),
@@ -136,6 +153,8 @@ const SCENARIOS: &[(&str, Trial)] = &[
 const OF_QUEUES: &[(&str, Trial)] = &[
     ("queue_put_alone", channel::put_alone::<queues::TestQueue>),
     ("queue_put_to_sleepers", channel::put_to_sleepers::<queues::TestQueue>),
+    ("queue_put_as_heir", channel::put_as_heir::<queues::TestQueue>),
+    ("queue_get_as_heir", channel::get_as_heir::<queues::TestQueue>),
     ("queue_get_of_two", channel::get_of_two::<queues::TestQueue>),
     ("queue_get_as_follower", channel::get_as_follower::<queues::TestQueue>),
     ("queue_get_as_leader", channel::get_as_leader::<queues::TestQueue>),
@@ -143,6 +162,15 @@ const OF_QUEUES: &[(&str, Trial)] = &[
     ("queue_put_into_full", channel::put_into_full::<queues::TestQueue>),
     ("queue_close_with_sleepers", channel::close_with_sleepers::<queues::TestQueue>),
     ("queue_close_with_producers", channel::close_with_producers::<queues::TestQueue>),
+    ("plain_put_alone", channel::put_alone::<queues::TestPlain>),
+    ("plain_put_to_sleepers", channel::put_to_sleepers::<queues::TestPlain>),
+    ("plain_get_of_two", channel::get_of_two::<queues::TestPlain>),
+    ("plain_get_as_leader", channel::get_as_leader::<queues::TestPlain>),
+    ("plain_get_from_full", channel::get_from_full::<queues::TestPlain>),
+    ("plain_put_into_full", channel::put_into_full::<queues::TestPlain>),
+    ("bytes_put_in_place_alone", channel::put_alone::<queues::TestBytes>),
+    ("bytes_get_in_place_of_two", channel::get_of_two::<queues::TestBytes>),
+    ("plain_put_many", queues::plain_put_many),
 ];
 
 #[cfg(not(feature = "whole"))]
@@ -169,6 +197,7 @@ fn main() -> ExitCode {
             let time = Duration::from_secs(seconds.parse().expect("the time is a number"));
             let seed = seed.parse().expect("the seed is a number");
             match channel {
+                "shared" => soak_shared::soak(time, seed),
                 "ring" => soak::soak::<TestRing, Linked>(None, time, seed),
                 "bounded_ring" => soak::soak::<TestRing, Raw>(Some(8), time, seed),
                 #[cfg(feature = "whole")]

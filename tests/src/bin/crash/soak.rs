@@ -1,16 +1,15 @@
 //! Many processes at one channel and one lock, killed at random, and a ledger that must balance.
 
 use std::process::ExitCode;
-use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use mp_tests::leak::LeakCheck;
-use mp_tests::proc;
 use mp_tests::random::Random;
 use mp_tests::step::Role;
 
 use crate::channel::{Channel, Outcome, TORN};
+use crate::crew::{Atomics, Crew, Mapped};
 use crate::lock::Lockable;
 
 /// Processes at work at a time.
@@ -21,9 +20,6 @@ const LIVES: usize = 1024;
 
 /// Messages that one process may send, so that the ledger is large enough.
 const MESSAGES: u64 = 1 << 14;
-
-/// A worker that does nothing for so long, and sleeps, hangs. On a loaded machine one may have to wait for a core.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What one process has done, and what it is about to do.
 #[repr(C)]
@@ -57,38 +53,7 @@ struct Ledger {
     lives: [Account; LIVES],
 }
 
-struct Mapped(NonNull<Ledger>);
-
-impl Mapped {
-    fn new() -> Self {
-        #![expect(unsafe_code, reason = "memory that forked processes share")]
-        let protection = libc::PROT_READ | libc::PROT_WRITE;
-        let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        let len = size_of::<Ledger>();
-        // SAFETY: a fresh anonymous mapping at an address that the kernel chooses touches no other memory.
-        let address = unsafe { libc::mmap(ptr::null_mut(), len, protection, flags, -1, 0) };
-        assert!(address != libc::MAP_FAILED, "no memory for the ledger");
-        Self(NonNull::new(address.cast()).unwrap())
-    }
-}
-
-impl std::ops::Deref for Mapped {
-    type Target = Ledger;
-
-    fn deref(&self) -> &Ledger {
-        #![expect(unsafe_code, reason = "memory that forked processes share")]
-        // SAFETY: mapped by `new` until `drop`; zero bytes are a valid ledger, which is made of atomics.
-        unsafe { self.0.as_ref() }
-    }
-}
-
-impl Drop for Mapped {
-    fn drop(&mut self) {
-        #![expect(unsafe_code, reason = "memory that forked processes share")]
-        // SAFETY: `new` mapped it with this size.
-        unsafe { libc::munmap(self.0.as_ptr().cast(), size_of::<Ledger>()) };
-    }
-}
+impl Atomics for Ledger {}
 
 /// Runs for `time`, and says whether the ledger balances.
 pub(crate) fn soak<C: Channel, L: Lockable>(
@@ -104,7 +69,7 @@ pub(crate) fn soak<C: Channel, L: Lockable>(
     let mut round = seed;
     // Each round has a ledger of its own, as long as that has room.
     while faults.is_empty() && Instant::now() < end {
-        let (channel, lock, ledger) = (C::make(bound), L::make(), Mapped::new());
+        let (channel, lock, ledger) = (C::make(bound), L::make(), Mapped::<Ledger>::new());
         faults = run(&channel, &lock, &ledger, end, round);
         round += 1;
     }
@@ -115,13 +80,6 @@ pub(crate) fn soak<C: Channel, L: Lockable>(
     if faults.is_empty() && leaks.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-struct Worker {
-    role: Role,
-    life: usize,
-    work: u64,
-    seen: Instant,
-}
-
 fn run<C: Channel, L: Lockable>(
     channel: &C,
     lock: &L,
@@ -130,42 +88,24 @@ fn run<C: Channel, L: Lockable>(
     seed: u64,
 ) -> Vec<String> {
     let mut random = Random::new(seed);
-    let mut lives = 0;
-    let mut start = || {
-        let life = lives;
-        lives += 1;
-        let role = Role::fork(|| work(channel, lock, ledger, life, seed));
-        Worker { role, life, work: 0, seen: Instant::now() }
-    };
-    let mut workers: Vec<Worker> = (0..WORKERS).map(|_| start()).collect();
+    let start = |life| Role::fork(|| work(channel, lock, ledger, life, seed));
+    let progress = |life: usize| ledger.lives[life].work.load(SeqCst);
+    let mut crew = Crew::new(WORKERS, &start, &progress);
     let (mut kills, mut in_get, mut in_count) = (0_u64, 0_u64, 0_u64);
     let mut faults = Vec::new();
 
     while Instant::now() < end && kills < (LIVES - WORKERS) as u64 && faults.is_empty() {
         std::thread::sleep(Duration::from_micros(random.below(4000)));
-        let index = random.below(WORKERS as u64) as usize;
-        let victim = &mut workers[index];
-        victim.role.kill();
+        let account = &ledger.lives[crew.kill_one(&mut random)];
         kills += 1;
-        let account = &ledger.lives[victim.life];
         in_get += u64::from(account.getting.load(SeqCst));
         in_count += u64::from(account.counting.load(SeqCst));
-        workers[index] = start();
-        faults.extend(workers.iter_mut().filter_map(|worker| idle(worker, ledger)));
+        faults.extend(crew.idle());
     }
 
     ledger.stop.store(true, SeqCst);
-    for worker in &mut workers {
-        let end = Instant::now() + PATIENCE;
-        let ended = || proc::state(worker.role.pid()).is_none_or(|state| state == 'Z');
-        while !ended() && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        if !ended() {
-            faults.push(format!("does not end: {}", proc::describe(worker.role.pid())));
-        }
-        worker.role.kill();
-    }
+    let lives = crew.lives();
+    faults.extend(crew.finish());
     let mut taker = Taker::new();
     loop {
         match channel.get(Some(Duration::ZERO)) {
@@ -185,17 +125,6 @@ fn run<C: Channel, L: Lockable>(
         faults.len()
     );
     faults
-}
-
-/// Says so if a worker has done nothing for long.
-fn idle(worker: &mut Worker, ledger: &Ledger) -> Option<String> {
-    let work = ledger.lives[worker.life].work.load(SeqCst);
-    if work != worker.work {
-        worker.work = work;
-        worker.seen = Instant::now();
-    }
-    let late = worker.seen.elapsed() > PATIENCE && proc::state(worker.role.pid()) == Some('S');
-    late.then(|| format!("does nothing: {}", proc::describe(worker.role.pid())))
 }
 
 fn balance(ledger: &Ledger, lives: usize, in_get: u64, in_count: u64, faults: &mut Vec<String>) {
