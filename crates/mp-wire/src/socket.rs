@@ -9,7 +9,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use crate::stamped::Stamp;
+use crate::stamped::{Arrived, Stamp};
 use crate::sys::{self, MAX_PACKET_FDS, Packet};
 use crate::{Deadline, Error, ErrorKind, Fd, Message, Spin, poll};
 
@@ -215,7 +215,7 @@ pub(crate) fn recv_flagged(
     socket: BorrowedFd<'_>,
     limits: Limits,
     flags: i32,
-) -> Result<Option<(Option<Stamp>, Result<Message, Error>)>, Error> {
+) -> Result<Option<Arrived>, Error> {
     SCRATCH.with_borrow_mut(|scratch| {
         scratch.resize(MAX_INLINE, 0);
         let mut header = [0; HEADER];

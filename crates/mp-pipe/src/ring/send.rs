@@ -114,6 +114,7 @@ impl Lane {
     }
 
     #[cold]
+    #[expect(clippy::too_many_arguments, reason = "all that a call of send has")]
     fn send_packet(
         &self,
         turn: &Turn<'_>,
