@@ -182,11 +182,6 @@ pub(crate) fn send_behind_others(kill: Kill) -> Verdict {
     send_after(kill, &[1, 2, 3], SHORT)
 }
 
-/// The message waits in the ring for its packet.
-pub(crate) fn send_long(kill: Kill) -> Verdict {
-    send_after(kill, &[], LONG)
-}
-
 /// The message goes into the ring, for somebody says that it looks.
 pub(crate) fn send_to_one_who_attends(kill: Kill) -> Verdict {
     const ATTENDING: u64 = 1;
@@ -228,11 +223,6 @@ fn after_send_of(mut verdict: Verdict, pipe: &Pipe) -> Verdict {
 /// One of two who sleep gets the message.
 pub(crate) fn send_to_sleepers(kill: Kill) -> Verdict {
     to_sleepers(kill, SHORT)
-}
-
-/// One of two who sleep gets the message, which waits in the ring for its packet.
-pub(crate) fn send_long_to_sleepers(kill: Kill) -> Verdict {
-    to_sleepers(kill, LONG)
 }
 
 fn to_sleepers(kill: Kill, copies: usize) -> Verdict {
