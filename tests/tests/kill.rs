@@ -128,6 +128,8 @@ scenarios![
     pipe_send_to_sleepers,
     pipe_send_behind_others,
     pipe_send_to_one_who_attends,
+    pipe_send_long,
+    pipe_send_long_to_sleepers,
     pipe_send_into_full,
     pipe_recv_of_one,
     pipe_recv_of_three,

@@ -133,6 +133,8 @@ const SCENARIOS: &[(&str, Trial)] = &[
     ("pipe_send_to_sleepers", pipes::send_to_sleepers),
     ("pipe_send_behind_others", pipes::send_behind_others),
     ("pipe_send_to_one_who_attends", pipes::send_to_one_who_attends),
+    ("pipe_send_long", pipes::send_long),
+    ("pipe_send_long_to_sleepers", pipes::send_long_to_sleepers),
     ("pipe_send_into_full", pipes::send_into_full),
     ("pipe_recv_of_one", pipes::recv_of_one),
     ("pipe_recv_of_three", pipes::recv_of_three),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mp_pipe::{Receiver, RecvError, SendError, Sender, simplex};
 use mp_shared::segment::Segment;
-use mp_tests::step::{Board, End, Kill, Role, Slot, Stop, Victim, within_liveness};
+use mp_tests::step::{Board, End, Kill, Role, Slot, Stop, Victim, watch_first, within_liveness};
 use mp_tests::sweep::Verdict;
 use mp_wire::{Deadline, poll};
 
@@ -19,6 +19,9 @@ const SHORT: usize = 16;
 
 /// A message that waits in the ring for its packet.
 const LONG: usize = 4100;
+
+/// What lies before the records in the memory of a connection.
+const WORDS: usize = 4032;
 
 /// Both ends; every forked process has both, so that nobody sees the end of the stream.
 struct Pipe {
@@ -182,6 +185,12 @@ pub(crate) fn send_behind_others(kill: Kill) -> Verdict {
     send_after(kill, &[1, 2, 3], SHORT)
 }
 
+/// The message waits in the ring for its packet.
+pub(crate) fn send_long(kill: Kill) -> Verdict {
+    watch_first(WORDS);
+    send_after(kill, &[], LONG)
+}
+
 /// The message goes into the ring, for somebody says that it looks.
 pub(crate) fn send_to_one_who_attends(kill: Kill) -> Verdict {
     const ATTENDING: u64 = 1;
@@ -223,6 +232,12 @@ fn after_send_of(mut verdict: Verdict, pipe: &Pipe) -> Verdict {
 /// One of two who sleep gets the message.
 pub(crate) fn send_to_sleepers(kill: Kill) -> Verdict {
     to_sleepers(kill, SHORT)
+}
+
+/// One of two who sleep gets the message, which waits in the ring for its packet.
+pub(crate) fn send_long_to_sleepers(kill: Kill) -> Verdict {
+    watch_first(WORDS);
+    to_sleepers(kill, LONG)
 }
 
 fn to_sleepers(kill: Kill, copies: usize) -> Verdict {
