@@ -36,7 +36,9 @@ fn message(id: u64, copies: usize) -> String {
 
 fn id(message: &str) -> u64 {
     let id = message.get(..4).and_then(|id| id.parse().ok()).unwrap_or(TORN);
-    let whole = message.as_bytes().chunks(4).all(|copy| copy == &message.as_bytes()[..4]);
+    // Each copy is the one before: in few steps, for a victim does this, too.
+    let bytes = message.as_bytes();
+    let whole = bytes.len() >= 4 && bytes[4..] == bytes[..bytes.len() - 4];
     if whole && [SHORT * 4, LONG * 4].contains(&message.len()) { id } else { TORN }
 }
 
