@@ -1,13 +1,17 @@
 //! The settings of a pool.
 
+use std::time::Duration;
+
 use mp_process::{StartMethod, Target, cpu_count};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::dispatcher::Fleet;
 use crate::live::Live;
 use crate::supervisor::Starter;
 use crate::worker::Initializer;
-use crate::{Error, ErrorKind, Initialized, Pool, TaskError, entry};
+use crate::terms::Terms;
+use crate::{Error, ErrorKind, Initialized, Pool, Retry, TaskError, entry};
 
 /// The settings of a pool before it is started; made by [`Pool::builder`].
 ///
@@ -38,12 +42,30 @@ pub struct Builder {
     max_tasks: Option<u64>,
     method: StartMethod,
     initializer: Result<Option<Initializer>, TaskError>,
+    terms: Terms,
+    address_space: Option<u64>,
+    least: usize,
+    most: Option<usize>,
+    idle: Option<Duration>,
 }
+
+/// How many workers a pool can grow to, at least.
+const LINES: usize = 255;
 
 impl Builder {
     pub(crate) fn new() -> Self {
         let method = StartMethod::default();
-        Self { workers: None, max_tasks: None, method, initializer: Ok(None) }
+        Self {
+            workers: None,
+            max_tasks: None,
+            method,
+            initializer: Ok(None),
+            terms: Terms::default(),
+            address_space: None,
+            least: 1,
+            most: None,
+            idle: None,
+        }
     }
 
     /// Sets the number of workers; by default as many as this process may use processors.
@@ -85,6 +107,74 @@ impl Builder {
         self
     }
 
+    /// Lets the pool grow up to this many workers while there is more work than its workers can begin.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::Pool;
+    /// use std::time::Duration;
+    ///
+    /// let pool = Pool::builder()
+    ///     .workers(1)
+    ///     .max_workers(3)
+    ///     .idle_timeout(Duration::from_secs(10))
+    ///     .build()?;
+    /// assert_eq!(pool.map(|x: u32| x + 1, 0..100)?.len(), 100);
+    /// assert!((1..=3).contains(&pool.workers()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn max_workers(mut self, workers: usize) -> Self {
+        self.most = Some(workers);
+        self
+    }
+
+    /// Lets a worker go that has had nothing to do for this long, down to [`Builder::min_workers`]; others are started
+    /// when there is work again.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.idle = Some(timeout);
+        self
+    }
+
+    /// Sets how many workers stay when there is nothing to do; by default one, and it may be zero. Without
+    /// [`Builder::idle_timeout`] all stay.
+    pub fn min_workers(mut self, workers: usize) -> Self {
+        self.least = workers;
+        self
+    }
+
+    /// Limits the time of each task, as [`Pool::timeout`] does for one call.
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.terms.hard = Some(limit);
+        self
+    }
+
+    /// Limits the resident memory of each task, as [`Pool::memory_limit`] does for one call.
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.terms.memory = Some(bytes);
+        self
+    }
+
+    /// Limits the processor time of each task, as [`Pool::cpu_limit`] does for one call.
+    pub fn cpu_limit(mut self, limit: Duration) -> Self {
+        self.terms.cpu = Some(limit);
+        self
+    }
+
+    /// Has tasks that fail run again, as [`Pool::retry`] does for one call.
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.terms.retry = Some(retry);
+        self
+    }
+
+    /// Limits the memory that a worker can map, as the kernel's `RLIMIT_AS`: what is too much is refused when it is asked for.
+    ///
+    /// A Rust program aborts then, and the task fails with [`TaskError::Died`].
+    pub fn address_space(mut self, bytes: u64) -> Self {
+        self.address_space = Some(bytes);
+        self
+    }
+
     /// Starts the pool.
     ///
     /// It does not wait for the initializers.
@@ -96,6 +186,11 @@ impl Builder {
     /// cannot be started; those that were are ended.
     pub fn build(self) -> Result<Pool, Error> {
         let workers = self.workers.unwrap_or_else(cpu_count);
+        let most = self.most.unwrap_or(workers);
+        if most < workers {
+            let what = "a pool cannot begin with more workers than it may have";
+            return Err(Error::new(ErrorKind::InvalidInput, what));
+        }
         if workers == 0 {
             return Err(Error::new(ErrorKind::InvalidInput, "a pool needs at least one worker"));
         }
@@ -111,7 +206,10 @@ impl Builder {
             let what = "the initializer or its arguments cannot be sent to a worker";
             Error::with_source(ErrorKind::Encode, what, error)
         })?;
-        let starter = Starter::new(self.method, initializer)?;
-        Live::start(workers, starter, self.max_tasks).map(Pool::from_live)
+        let least = if self.idle.is_some() { self.least.min(workers) } else { workers };
+        let fleet = Fleet { wanted: workers, least, most, idle: self.idle };
+        let lines = most.max(LINES);
+        let starter = Starter::new(self.method, initializer, lines, self.address_space)?;
+        Live::start(fleet, starter, self.max_tasks, self.terms).map(Pool::from_live)
     }
 }

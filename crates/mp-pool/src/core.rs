@@ -9,16 +9,19 @@
 //! User code never runs under the lock: arguments are encoded and results decoded by their callers, callbacks run
 //! in the helper.
 
+use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::Duration;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 
 use mp_shared::fork;
 use mp_wire::Deadline;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::TaskError;
-use crate::dispatcher::{Dispatcher, SLOW, Unit};
-use crate::job::Job;
+use crate::dispatcher::{Cancelled, Dispatcher, SLOW, Unit};
+use crate::job::{Due, Job, Notice};
 use crate::transport::Link;
 
 /// Wakes the pump: workers ring it after each reply, and everyone who wants the pump to look again.
@@ -76,10 +79,12 @@ pub(crate) struct Core<L, B> {
     helper: Condvar,
     /// The process that it belongs to. A forked copy has none of its threads, and one of them may have had the lock.
     generation: u64,
+    /// A byte here makes the supervisor look.
+    control: UnixStream,
 }
 
 impl<L: Link, B: Bell> Core<L, B> {
-    pub(crate) fn new(dispatcher: Dispatcher<L>, bell: B) -> Self {
+    pub(crate) fn new(dispatcher: Dispatcher<L>, bell: B, control: UnixStream) -> Self {
         let state = State {
             dispatcher,
             phase: Phase::Open,
@@ -92,7 +97,7 @@ impl<L: Link, B: Bell> Core<L, B> {
             helper_gone: false,
         };
         let generation = fork::generation();
-        Self { state: Mutex::new(state), bell, helper: Condvar::new(), generation }
+        Self { state: Mutex::new(state), bell, helper: Condvar::new(), generation, control }
     }
 
     /// Says whether this process is the one that made the pool, not a forked copy of it, where nothing works.
@@ -102,6 +107,12 @@ impl<L: Link, B: Bell> Core<L, B> {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State<L>> {
         self.state.lock()
+    }
+
+    /// Has the supervisor look at what is wanted.
+    pub(crate) fn poke(&self) {
+        // A full socket has woken it already.
+        let _ = (&self.control).write(&[0]);
     }
 
     /// Says whether units may be submitted, by a call that begins or by one that goes on.
@@ -122,6 +133,9 @@ impl<L: Link, B: Bell> Core<L, B> {
         for unit in units {
             state.dispatcher.submit(unit);
         }
+        if state.dispatcher.demand() {
+            self.poke();
+        }
         Ok(())
     }
 
@@ -137,16 +151,22 @@ impl<L: Link, B: Bell> Core<L, B> {
         for unit in units {
             state.dispatcher.submit(unit);
         }
+        if state.dispatcher.demand() {
+            self.poke();
+        }
         state.dispatcher.call_back_if_empty(job);
         self.hand_over(&mut state);
         Ok(())
     }
 
     /// Notes that a callback has run, and wakes those who wait for it.
-    pub(crate) fn called(&self, job: &Job) {
+    pub(crate) fn called(&self, job: &Arc<Job>) {
         let mut state = self.lock();
         state.callbacks = state.callbacks.saturating_sub(1);
-        job.called();
+        let notices = job.called();
+        if !notices.is_empty() {
+            state.dispatcher.notify(job, notices);
+        }
         job.turn.notify_all();
         for job in &state.waiting {
             job.turn.notify_all();
@@ -154,6 +174,37 @@ impl<L: Link, B: Bell> Core<L, B> {
         if state.pump != Pump::Nobody {
             self.bell.ring();
         }
+    }
+
+    /// Has something run when a job is done, outside of all locks; here and now if it is.
+    pub(crate) fn notify(&self, job: &Arc<Job>, notice: Notice) {
+        let mut state = self.lock();
+        match job.notify(notice) {
+            Ok(first) => {
+                state.callbacks += usize::from(first);
+                self.hand_over(&mut state);
+            }
+            Err(notice) => {
+                drop(state);
+                notice();
+            }
+        }
+    }
+
+    /// Cancels a job.
+    pub(crate) fn cancel(&self, job: &Arc<Job>, running: bool) -> Cancelled {
+        let mut state = self.lock();
+        let cancelled = state.dispatcher.cancel(job, running);
+        self.hand_over(&mut state);
+        cancelled
+    }
+
+    /// Cancels all that has not begun.
+    pub(crate) fn cancel_pending(&self) -> usize {
+        let mut state = self.lock();
+        let cancelled = state.dispatcher.cancel_pending();
+        self.hand_over(&mut state);
+        cancelled
     }
 
     /// Lets the helper look after what was submitted without anyone waiting for it.
@@ -228,8 +279,14 @@ impl<L: Link, B: Bell> Core<L, B> {
                 continue;
             }
             let mut until = deadline;
-            if progress.uneven && deadline.remaining().is_none_or(|left| left > SLOW) {
-                until = Deadline::after(SLOW);
+            let mut soon = progress.again.map(|at| at.saturating_duration_since(Instant::now()));
+            if progress.uneven {
+                soon = Some(soon.map_or(SLOW, |soon| soon.min(SLOW)));
+            }
+            if let Some(soon) = soon
+                && deadline.remaining().is_none_or(|left| left > soon)
+            {
+                until = Deadline::after(soon);
             }
             let hurry = who == Pump::Caller;
             MutexGuard::unlocked(state, || self.bell.wait(seen, until, hurry));
@@ -280,9 +337,23 @@ impl<L: Link, B: Bell> Core<L, B> {
         let mut patience = PATIENCE;
         while !state.stop || state.dispatcher.has_callbacks() {
             if let Some(callback) = state.dispatcher.take_callback() {
-                MutexGuard::unlocked(&mut state, || {
-                    let (job, callback) = callback;
-                    callback(&job);
+                let (job, due) = callback;
+                MutexGuard::unlocked(&mut state, || match due {
+                    Due::Callback(callback) => {
+                        callback(&job);
+                        self.called(&job);
+                    }
+                    Due::Notices(notices) => {
+                        for notice in notices {
+                            // Whoever panics there is told of nobody; the others are told all the same.
+                            let _ = catch_unwind(AssertUnwindSafe(notice));
+                        }
+                        let mut state = self.lock();
+                        state.callbacks = state.callbacks.saturating_sub(1);
+                        for job in &state.waiting {
+                            job.turn.notify_all();
+                        }
+                    }
                 });
                 continue;
             }
@@ -343,12 +414,15 @@ impl<L: Link> State<L> {
 
     /// There is work that goes on only if somebody pumps.
     fn needs_pump(&self) -> bool {
-        self.callbacks > 0 || self.dispatcher.pending() > 0 || self.dispatcher.has_queued()
+        self.callbacks > 0
+            || self.dispatcher.pending() > 0
+            || self.dispatcher.has_queued()
+            || self.dispatcher.is_timed()
     }
 }
 
 /// Sleeps on a condition, until the deadline.
-fn sleep<T>(condition: &Condvar, guard: &mut MutexGuard<'_, T>, deadline: Deadline) {
+pub(crate) fn sleep<T>(condition: &Condvar, guard: &mut MutexGuard<'_, T>, deadline: Deadline) {
     match deadline.remaining() {
         None => condition.wait(guard),
         Some(left) => {

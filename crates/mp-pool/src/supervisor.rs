@@ -14,6 +14,7 @@ use crate::core::Phase;
 use crate::dispatcher::{Remains, WorkerId};
 use crate::links::{Doorbell, RingLink};
 use crate::live::PoolCore;
+use crate::task::Line;
 use crate::worker::{Initializer, Post, work};
 use crate::{Death, Error, ErrorKind, TaskError};
 
@@ -22,12 +23,14 @@ pub(crate) struct Starter {
     method: StartMethod,
     bell: Doorbell,
     initializer: Option<Initializer>,
+    address_space: Option<u64>,
 }
 
 /// A worker that has just been started.
 pub(crate) struct Newborn {
     orders: Channel,
     replies: Channel,
+    line: Line,
     pub(crate) child: Arc<Child<()>>,
 }
 
@@ -35,11 +38,13 @@ impl Starter {
     pub(crate) fn new(
         method: StartMethod,
         initializer: Option<Initializer>,
+        slots: usize,
+        address_space: Option<u64>,
     ) -> Result<Self, Error> {
-        let bell = Doorbell::new().map_err(|error| {
+        let bell = Doorbell::new(slots).map_err(|error| {
             Error::with_source(ErrorKind::Start, "no shared memory for a pool", error)
         })?;
-        Ok(Self { method, bell, initializer })
+        Ok(Self { method, bell, initializer, address_space })
     }
 
     pub(crate) fn method(&self) -> StartMethod {
@@ -50,25 +55,30 @@ impl Starter {
         &self.bell
     }
 
-    pub(crate) fn start(&self) -> Result<Newborn, Error> {
+    pub(crate) fn start(&self, slot: usize) -> Result<Newborn, Error> {
+        let no_memory = "no shared memory for a worker";
         let channel = || {
-            Channel::new().map_err(|error| {
-                Error::with_source(ErrorKind::Start, "no shared memory for a worker", error)
-            })
+            Channel::new()
+                .map_err(|error| Error::with_source(ErrorKind::Start, no_memory, error))
         };
+        let line = self.bell.line(slot);
+        let line = line.map_err(|error| Error::with_source(ErrorKind::Start, no_memory, error))?;
+        line.clear();
         let (orders, replies) = (channel()?, channel()?);
         let post = Post {
             orders: orders.clone(),
             replies: replies.clone(),
             bell: self.bell.clone(),
+            slot,
             initializer: self.initializer.clone(),
+            address_space: self.address_space,
         };
         let process = Process::new(work, (post,)).name("PoolWorker").daemon(true);
         let child = process.start_method(self.method).start();
         let child = child.map_err(|error| {
             Error::with_source(ErrorKind::Start, "no worker can be started", error)
         })?;
-        Ok(Newborn { orders, replies, child: Arc::new(child) })
+        Ok(Newborn { orders, replies, line, child: Arc::new(child) })
     }
 }
 
@@ -132,8 +142,6 @@ pub(crate) struct Supervisor {
     starter: Starter,
     control: UnixStream,
     alive: Vec<(WorkerId, Arc<Child<()>>)>,
-    /// Slots without a worker.
-    empty: Vec<usize>,
     limiter: Limiter,
     /// Starts that failed in a row.
     failures: u32,
@@ -142,12 +150,12 @@ pub(crate) struct Supervisor {
 impl Supervisor {
     pub(crate) fn new(core: Arc<PoolCore>, starter: Starter, control: UnixStream) -> Self {
         let limiter = Limiter::new(Instant::now());
-        Self { core, starter, control, alive: Vec::new(), empty: Vec::new(), limiter, failures: 0 }
+        Self { core, starter, control, alive: Vec::new(), limiter, failures: 0 }
     }
 
     /// Gives a worker to the pool, or ends it if the pool has ended meanwhile.
     pub(crate) fn adopt(&mut self, slot: usize, newborn: Newborn) {
-        let Newborn { orders, replies, child } = newborn;
+        let Newborn { orders, replies, line, child } = newborn;
         let mut state = self.core.lock();
         if state.dispatcher.ended().is_some() || state.phase == Phase::Joined {
             drop(state);
@@ -155,7 +163,7 @@ impl Supervisor {
             child.wait();
             return;
         }
-        let link = RingLink { orders, replies, child: child.clone() };
+        let link = RingLink { orders, replies, line, child: child.clone() };
         let id = state.dispatcher.add_worker(slot, link);
         drop(state);
         self.alive.push((id, child));
@@ -177,8 +185,21 @@ impl Supervisor {
 
     /// Starts workers for the empty slots; gives the time at which to try again.
     fn fill(&mut self) -> Deadline {
-        while let Some(&slot) = self.empty.last() {
-            if self.limiter.is_hopeless(self.empty.len() + self.alive.len()) {
+        loop {
+            let (slot, retire, wanted) = {
+                let mut state = self.core.lock();
+                let dispatcher = &mut state.dispatcher;
+                let retire = dispatcher.retire();
+                let wanted = dispatcher.fleet().wanted;
+                let missing = dispatcher.working() < wanted;
+                (missing.then(|| dispatcher.vacancy()), retire, wanted)
+            };
+            let Some(slot) = slot else {
+                return retire.map_or(Deadline::NEVER, |at| {
+                    Deadline::after(at.saturating_duration_since(Instant::now()))
+                });
+            };
+            if self.limiter.is_hopeless(wanted.max(self.alive.len())) {
                 let what = "workers die before they are ready to work";
                 self.give_up(Error::new(ErrorKind::Start, what));
                 return Deadline::NEVER;
@@ -187,10 +208,9 @@ impl Supervisor {
             if !delay.is_zero() {
                 return Deadline::after(delay);
             }
-            match self.starter.start() {
+            match self.starter.start(slot) {
                 Ok(newborn) => {
                     self.failures = 0;
-                    self.empty.pop();
                     self.adopt(slot, newborn);
                 }
                 Err(error) => {
@@ -203,7 +223,6 @@ impl Supervisor {
                 }
             }
         }
-        Deadline::NEVER
     }
 
     fn give_up(&mut self, error: Error) {
@@ -251,7 +270,6 @@ impl Supervisor {
             if let Some(remains) = remains {
                 self.limiter.note(remains, readied);
             }
-            self.empty.push(id.slot);
         }
         self.core.disturb();
     }

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::panic;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mp_process::Panic;
 use mp_queue::GetError;
@@ -10,11 +10,12 @@ use mp_queue::channel::Channel;
 use mp_wire::{Deadline, Fd, Message};
 use serde::{Deserialize, Serialize};
 
-use crate::batch::Encoder;
+use crate::batch::{Batch, Encoder};
 use crate::core::Bell;
 use crate::entry::{self, Thunk, chain};
 use crate::links::{Answer, Doorbell, Order};
 use crate::sys;
+use crate::task::{self, Line, Run};
 
 /// What a worker is given when it is started.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -22,7 +23,10 @@ pub(crate) struct Post {
     pub(crate) orders: Channel,
     pub(crate) replies: Channel,
     pub(crate) bell: Doorbell,
+    /// The place of the worker in its pool.
+    pub(crate) slot: usize,
     pub(crate) initializer: Option<Initializer>,
+    pub(crate) address_space: Option<u64>,
 }
 
 /// A function to run before the first task, and its arguments.
@@ -46,8 +50,12 @@ pub(crate) fn work(post: Post) {
     sys::ignore_interrupts();
     sys::no_core_file();
     report_only_strangers();
-    let Post { orders, replies, bell, initializer } = post;
-    let worker = Worker { replies, bell };
+    let Post { orders, replies, bell, slot, initializer, address_space } = post;
+    if let Some(bytes) = address_space {
+        sys::limit_address_space(bytes);
+    }
+    let line = bell.line(slot).ok();
+    let worker = Worker { replies, bell, line };
 
     if let Some(Initializer { entry, bytes, fds }) = initializer {
         let initialize = entry::initializer(entry).map_err(|error| chain(&error));
@@ -63,6 +71,7 @@ pub(crate) fn work(post: Post) {
 struct Worker {
     replies: Channel,
     bell: Doorbell,
+    line: Option<Line>,
 }
 
 impl Worker {
@@ -90,22 +99,35 @@ impl Worker {
             };
             known = Some((order.entry, thunk));
 
-            let start = Instant::now();
-            let batch = in_task(|| thunk(&message.bytes, &message.fds, order.items));
-            let nanos = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            let mut start = Instant::now();
+            let mut left = order.end - order.from;
+            let mut hand_over = |batch: Batch| {
+                let now = Instant::now();
+                let items = batch.items.min(left);
+                left -= items;
+                self.answer(order.id, now - std::mem::replace(&mut start, now), &batch, items);
+            };
+            task::enter(self.line.as_ref(), order.id);
+            let range = (order.from, order.end);
+            let mut run = Run::new(self.line.as_ref(), order.id, range, &mut hand_over);
+            let batch = in_task(|| thunk(&message.bytes, &message.fds, &mut run));
             message.fds.clear();
             message.bytes.clear();
             message.bytes.shrink_to(KEEP);
+            self.answer(order.id, start.elapsed(), &batch, left);
+        }
+    }
 
-            let answer = Answer::done(order.id, nanos);
-            if let Err(error) = self.send(&answer, &batch.bytes, &batch.fds) {
-                let mut failures = Encoder::<()>::new();
-                for _ in 0..order.items {
-                    failures.push_failure(&format!("the result cannot be sent: {error}"));
-                }
-                let failures = failures.finish().unwrap_or_default();
-                self.say(&answer, &failures.bytes);
+    fn answer(&self, id: u64, took: Duration, batch: &Batch, items: u32) {
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        let answer = Answer::done(id, nanos, items, batch.panicked);
+        if let Err(error) = self.send(&answer, &batch.bytes, &batch.fds) {
+            let mut failures = Encoder::<()>::new();
+            for _ in 0..items {
+                failures.push_failure(&format!("the result cannot be sent: {error}"));
             }
+            let failures = failures.finish().unwrap_or_default();
+            self.say(&answer, &failures.bytes);
         }
     }
 

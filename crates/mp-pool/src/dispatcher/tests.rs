@@ -8,12 +8,19 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::job::Order;
+use crate::transport::Usage;
 
 #[derive(Default)]
 struct State {
     orders: VecDeque<Parcel>,
     replies: VecDeque<Reply>,
-    taken: Option<u64>,
+    taken: Option<Parcel>,
+    /// How many tasks of what is taken are answered.
+    answered: u32,
+    /// Where the worker says that it is.
+    at: (u32, u32),
+    stop: Option<u64>,
+    usage: Usage,
     closed: bool,
     killed: bool,
     full: bool,
@@ -29,15 +36,39 @@ impl Fake {
     fn take(&self) -> Option<u64> {
         let mut state = self.0.lock();
         let parcel = state.orders.pop_front()?;
-        state.taken = Some(parcel.id);
-        state.taken
+        let id = parcel.id;
+        (state.at, state.answered) = ((id as u32, parcel.from), 0);
+        state.taken = Some(parcel);
+        Some(id)
+    }
+
+    /// Goes on to the task at this place.
+    fn go(&self, place: u32) {
+        self.0.lock().at.1 = place;
     }
 
     fn answer(&self, nanos: u64) {
+        self.reply(nanos, false);
+    }
+
+    fn reply(&self, nanos: u64, panicked: bool) {
         let mut state = self.0.lock();
-        if let Some(id) = state.taken.take() {
+        if let Some(Parcel { id, from, end, .. }) = state.taken.take() {
+            let items = end - from - state.answered;
+            state.at.1 = end;
             let result = Message { bytes: id.to_ne_bytes().into(), fds: Vec::new() };
-            state.replies.push_back(Reply::Done { id, nanos, result });
+            state.replies.push_back(Reply::Done { id, items, nanos, panicked, result });
+        }
+    }
+
+    /// Hands some of the results over.
+    fn answer_some(&self, items: u32) {
+        let mut state = self.0.lock();
+        if let Some(Parcel { id, from, .. }) = state.taken {
+            state.answered += items;
+            state.at.1 = from + state.answered;
+            let (nanos, panicked, result) = (1, false, Message::default());
+            state.replies.push_back(Reply::Done { id, items, nanos, panicked, result });
         }
     }
 
@@ -59,15 +90,16 @@ impl Fake {
 }
 
 impl Link for Fake {
-    fn send(&mut self, parcel: Parcel) -> Result<(), Unsent> {
+    fn send(&mut self, parcel: &Parcel) -> Result<(), Unsent> {
         let mut state = self.0.lock();
         if state.broken {
-            return Err(Unsent::Broken(parcel));
+            return Err(Unsent::Broken);
         }
         if state.full {
-            return Err(Unsent::Full(parcel));
+            return Err(Unsent::Full);
         }
-        state.orders.push_back(parcel);
+        let &Parcel { id, from, end, entry, .. } = parcel;
+        state.orders.push_back(Parcel { id, from, end, entry, bytes: parcel.bytes.clone(), fds: Vec::new() });
         Ok(())
     }
 
@@ -84,6 +116,18 @@ impl Link for Fake {
         self.0.lock().closed = true;
     }
 
+    fn at(&self) -> (u32, u32) {
+        self.0.lock().at
+    }
+
+    fn ask_to_stop(&self, id: u64) {
+        self.0.lock().stop = Some(id);
+    }
+
+    fn usage(&self) -> Usage {
+        self.0.lock().usage
+    }
+
     fn kill(&self) {
         self.0.lock().killed = true;
     }
@@ -94,8 +138,8 @@ impl Link for Fake {
 }
 
 fn unit_of(job: &Arc<Job>, items: u32) -> Unit {
-    let parcel = Parcel { id: 0, items, entry: 0, bytes: vec![0; 8], fds: Vec::new() };
-    Unit { job: job.clone(), place: job.add(), parcel }
+    let parcel = Parcel { id: 0, from: 0, end: items, entry: 0, bytes: vec![0; 8], fds: Vec::new() };
+    Unit::new(job.clone(), job.add(), parcel)
 }
 
 fn submit(dispatcher: &mut Dispatcher<Fake>, job: &Arc<Job>, count: usize) {
@@ -105,7 +149,7 @@ fn submit(dispatcher: &mut Dispatcher<Fake>, job: &Arc<Job>, count: usize) {
 }
 
 fn pool(workers: usize) -> (Dispatcher<Fake>, Vec<Fake>, Vec<WorkerId>, Arc<Job>) {
-    let mut dispatcher = Dispatcher::new(workers, None);
+    let mut dispatcher = Dispatcher::new(Fleet::fixed(workers), None);
     let fakes: Vec<_> = (0..workers).map(|_| Fake::default().ready()).collect();
     let ids =
         fakes.iter().enumerate().map(|(slot, fake)| dispatcher.add_worker(slot, fake.clone()));
@@ -116,7 +160,15 @@ fn pool(workers: usize) -> (Dispatcher<Fake>, Vec<Fake>, Vec<WorkerId>, Arc<Job>
 
 /// The outcomes so far: `true` for a result.
 fn outcomes(job: &Job) -> Vec<bool> {
-    std::iter::from_fn(|| job.pop()).map(|finished| finished.outcome.is_ok()).collect()
+    let mut all = Vec::new();
+    let mut note = |part: &Finished| {
+        all.extend(std::iter::repeat_n(part.outcome.is_ok(), part.items as usize));
+    };
+    while let Some(finished) = job.pop() {
+        note(&finished);
+        finished.more.iter().for_each(&mut note);
+    }
+    all
 }
 
 const LONG: u64 = 1_000_000_000;
@@ -237,7 +289,7 @@ fn nothing_waits_for_a_slow_initializer_while_another_worker_is_idle() {
 
 #[test]
 fn a_worker_is_let_go_when_it_has_had_its_number_of_tasks() {
-    let mut dispatcher = Dispatcher::new(1, Some(3));
+    let mut dispatcher = Dispatcher::new(Fleet::fixed(1), Some(3));
     let fake = Fake::default().ready();
     let id = dispatcher.add_worker(0, fake.clone());
     let job = Arc::new(Job::new(Order::Submitted));
@@ -305,7 +357,9 @@ fn a_worker_that_talks_nonsense_is_ended() {
     submit(&mut dispatcher, &job, 2);
     fakes[0].0.lock().replies.push_back(Reply::Done {
         id: 999,
+        items: 1,
         nanos: 1,
+        panicked: false,
         result: Message::default(),
     });
     dispatcher.collect();
