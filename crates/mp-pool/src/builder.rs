@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 use crate::dispatcher::Fleet;
 use crate::live::Live;
 use crate::supervisor::Starter;
-use crate::worker::Initializer;
 use crate::terms::Terms;
+use crate::worker::Initializer;
 use crate::{Error, ErrorKind, Initialized, Pool, Retry, TaskError, entry};
 
 /// The settings of a pool before it is started; made by [`Pool::builder`].

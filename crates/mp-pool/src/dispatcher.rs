@@ -343,9 +343,7 @@ impl<L: Link> Dispatcher<L> {
                         let parts = ticket.unit.parts.clone();
                         let (job, place) = (ticket.unit.job.clone(), ticket.unit.place);
                         self.finish_at(&job, place, parts.as_deref(), (from, items), Ok(result));
-                    } else if let Some(mut ticket) =
-                        at.and_then(|at| worker.in_flight.remove(at))
-                    {
+                    } else if let Some(mut ticket) = at.and_then(|at| worker.in_flight.remove(at)) {
                         worker.note(ticket.nanos);
                         self.release(slot, &ticket);
                         if panicked && let Some(delay) = ticket.unit.retry(Failure::Panic) {
@@ -525,6 +523,7 @@ impl<L: Link> Dispatcher<L> {
         for slot in 0..self.workers.len() {
             let Some(worker) = &mut self.workers[slot] else { continue };
             worker.abandon();
+            worker.bytes = 0;
             let tickets = std::mem::take(&mut worker.in_flight);
             for ticket in tickets {
                 self.finish(&ticket.unit, ticket.next, ticket.left(), Err(error.clone()));
@@ -644,5 +643,7 @@ mod limits;
 pub(crate) use fleet::Fleet;
 pub(crate) use limits::Cancelled;
 
+#[cfg(test)]
+mod search;
 #[cfg(test)]
 mod tests;

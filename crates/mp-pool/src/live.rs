@@ -210,7 +210,6 @@ impl Live {
             }
         }
     }
-
 }
 
 impl Drop for Live {

@@ -49,7 +49,8 @@ mod tests {
         assert!(parts.add(0, 3, result()).is_none());
         let whole = parts.add(3, 1, Err(crate::TaskError::Cancelled)).unwrap();
         assert!(whole.items == 3 && whole.outcome.is_ok());
-        let more: Vec<_> = whole.more.iter().map(|part| (part.items, part.outcome.is_ok())).collect();
+        let more: Vec<_> =
+            whole.more.iter().map(|part| (part.items, part.outcome.is_ok())).collect();
         assert_eq!(more, [(1, false), (2, true)]);
     }
 }

@@ -58,8 +58,7 @@ impl Starter {
     pub(crate) fn start(&self, slot: usize) -> Result<Newborn, Error> {
         let no_memory = "no shared memory for a worker";
         let channel = || {
-            Channel::new()
-                .map_err(|error| Error::with_source(ErrorKind::Start, no_memory, error))
+            Channel::new().map_err(|error| Error::with_source(ErrorKind::Start, no_memory, error))
         };
         let line = self.bell.line(slot);
         let line = line.map_err(|error| Error::with_source(ErrorKind::Start, no_memory, error))?;
@@ -171,14 +170,12 @@ impl Supervisor {
 
     pub(crate) fn run(mut self) {
         loop {
-            let wanted = {
-                let state = self.core.lock();
-                if state.stop && self.alive.is_empty() {
-                    return;
-                }
-                state.dispatcher.ended().is_none() && state.phase < Phase::Joined
-            };
-            let deadline = if wanted { self.fill() } else { Deadline::NEVER };
+            let state = self.core.lock();
+            if state.stop && self.alive.is_empty() {
+                return;
+            }
+            drop(state);
+            let deadline = self.fill();
             self.watch(deadline);
         }
     }
@@ -188,6 +185,9 @@ impl Supervisor {
         loop {
             let (slot, retire, wanted) = {
                 let mut state = self.core.lock();
+                if state.dispatcher.ended().is_some() || state.phase == Phase::Joined {
+                    return Deadline::NEVER;
+                }
                 let dispatcher = &mut state.dispatcher;
                 let retire = dispatcher.retire();
                 let wanted = dispatcher.fleet().wanted;

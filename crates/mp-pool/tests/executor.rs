@@ -329,7 +329,9 @@ fn done_callbacks_run_in_order_once_and_cannot_hurt() {
         // One that is done calls at once.
         let future = executor.submit(square, (3,)).unwrap();
         assert!(future.exception().is_none());
-        future.add_done_callback(move |result| sender.send((9, Some(*result.unwrap() as u32))).unwrap());
+        future.add_done_callback(move |result| {
+            sender.send((9, Some(*result.unwrap() as u32))).unwrap()
+        });
         assert_eq!(receiver.try_recv().unwrap(), (9, Some(9)));
     });
 }
@@ -350,7 +352,8 @@ fn fu_08_09_10_wait() {
         let waited = wait(both, None, ReturnWhen::FirstException);
         assert_eq!((waited.done.len(), waited.not_done.len()), (1, 1));
         go.put(&1).unwrap();
-        let all = wait(waited.not_done.into_iter().chain(waited.done), None, ReturnWhen::AllCompleted);
+        let all =
+            wait(waited.not_done.into_iter().chain(waited.done), None, ReturnWhen::AllCompleted);
         assert_eq!((all.done.len(), all.not_done.len()), (2, 0));
         assert!(wait(Vec::<Future<()>>::new(), None, ReturnWhen::FirstCompleted).done.is_empty());
     });
@@ -438,6 +441,9 @@ fn a_running_task_is_asked_to_stop() {
         until_running(&polite);
         assert!(!polite.cancel());
         assert_eq!(polite.result().unwrap(), 7);
-        assert!(!executor.submit(should_stop, ()).unwrap().result().unwrap(), "that was another one");
+        assert!(
+            !executor.submit(should_stop, ()).unwrap().result().unwrap(),
+            "that was another one"
+        );
     });
 }

@@ -260,7 +260,8 @@ impl<L: Link> Worker<L> {
         now: Instant,
     ) -> Result<Option<Instant>, TaskError> {
         let mut again = None;
-        let mut look_at = |time: Instant| again = Some(again.map_or(time, |again: Instant| again.min(time)));
+        let mut look_at =
+            |time: Instant| again = Some(again.map_or(time, |again: Instant| again.min(time)));
         if let Some(hard) = terms.hard {
             let end = self.since + hard;
             if now >= end {
