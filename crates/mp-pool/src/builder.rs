@@ -8,10 +8,10 @@ use serde::de::DeserializeOwned;
 
 use crate::dispatcher::Fleet;
 use crate::live::Live;
-use crate::supervisor::Starter;
+use crate::supervisor::{Recipe, Starter};
 use crate::terms::Terms;
 use crate::worker::Initializer;
-use crate::{Error, ErrorKind, Initialized, Pool, Retry, TaskError, entry};
+use crate::{Error, ErrorKind, Initialized, Pool, Retry, TaskError, entry, state};
 
 /// The settings of a pool before it is started; made by [`Pool::builder`].
 ///
@@ -41,7 +41,10 @@ pub struct Builder {
     workers: Option<usize>,
     max_tasks: Option<u64>,
     method: StartMethod,
+    /// The initializer, and what makes the state.
     initializer: Result<Option<Initializer>, TaskError>,
+    state: Result<Option<Initializer>, TaskError>,
+    exit: Result<Option<u64>, TaskError>,
     terms: Terms,
     address_space: Option<u64>,
     least: usize,
@@ -60,6 +63,8 @@ impl Builder {
             max_tasks: None,
             method,
             initializer: Ok(None),
+            state: Ok(None),
+            exit: Ok(None),
             terms: Terms::default(),
             address_space: None,
             least: 1,
@@ -88,6 +93,53 @@ impl Builder {
             let message = mp_wire::encode(&args).map_err(TaskError::encode)?;
             Ok(Some(Initializer { entry, bytes: message.bytes, fds: message.fds }))
         });
+        self
+    }
+
+    /// Sets a function that makes the state of each worker before its first task, after the initializer.
+    ///
+    /// Tasks of [`Pool::map_state`] use it. It lives as long as its worker and is never seen by another; a worker that stands in
+    /// for a dead one makes its own. If the function panics, the pool ends, as with [`Builder::initializer`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::Pool;
+    ///
+    /// /// A worker's own cache, which no other can see.
+    /// #[derive(Default)]
+    /// struct Cache(std::collections::HashMap<u64, u64>);
+    ///
+    /// fn cube(cache: &mut Cache, x: u64) -> u64 {
+    ///     *cache.0.entry(x).or_insert_with(|| x.pow(3))
+    /// }
+    ///
+    /// let pool = Pool::builder().workers(2).state(Cache::default, ()).build()?;
+    /// assert_eq!(pool.map_state(cube, [1, 2, 2, 3])?, [1, 8, 8, 27]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias = "use_worker_state")]
+    pub fn state<F, Args>(mut self, make: F, args: Args) -> Self
+    where
+        F: Target<Args, Output: 'static>,
+        Args: Serialize + DeserializeOwned + 'static,
+    {
+        self.state = state::name_make::<F, Args>(make).and_then(|entry| {
+            let message = mp_wire::encode(&args).map_err(TaskError::encode)?;
+            Ok(Some(Initializer { entry, bytes: message.bytes, fds: message.fds }))
+        });
+        self
+    }
+
+    /// Sets a function that is given the state of each worker that is let go: when the pool is closed and joined, shrinks, or the
+    /// worker has had its number of tasks. A worker that is ended or dies does not run it.
+    #[doc(alias = "worker_exit")]
+    pub fn exit<F, S>(mut self, function: F) -> Self
+    where
+        F: Fn(S) + Copy + Send + 'static,
+        S: 'static,
+    {
+        self.exit = state::name_exit::<F, S>(function).map(Some);
         self
     }
 
@@ -202,14 +254,19 @@ impl Builder {
             let what = "a pool has threads, and so its workers cannot be forked from it";
             return Err(Error::new(ErrorKind::Unsupported, what));
         }
-        let initializer = self.initializer.map_err(|error| {
+        let unsent = |error| {
             let what = "the initializer or its arguments cannot be sent to a worker";
             Error::with_source(ErrorKind::Encode, what, error)
-        })?;
+        };
+        let initializer = self.initializer.map_err(unsent)?;
+        let state = self.state.map_err(unsent)?;
+        let exit = self.exit.map_err(unsent)?;
+        let initializers = initializer.into_iter().chain(state).collect();
+        let recipe = Recipe { initializers, exit, address_space: self.address_space };
         let least = if self.idle.is_some() { self.least.min(workers) } else { workers };
         let fleet = Fleet { wanted: workers, least, most, idle: self.idle };
         let lines = most.max(LINES);
-        let starter = Starter::new(self.method, initializer, lines, self.address_space)?;
+        let starter = Starter::new(self.method, recipe, lines)?;
         Live::start(fleet, starter, self.max_tasks, self.terms).map(Pool::from_live)
     }
 }

@@ -345,6 +345,7 @@ impl<L: Link> Dispatcher<L> {
                         self.finish_at(&job, place, parts.as_deref(), (from, items), Ok(result));
                     } else if let Some(mut ticket) = at.and_then(|at| worker.in_flight.remove(at)) {
                         worker.note(ticket.nanos);
+                        ticket.unit.job.note_pace(ticket.unit.parcel.items(), ticket.nanos);
                         self.release(slot, &ticket);
                         if panicked && let Some(delay) = ticket.unit.retry(Failure::Panic) {
                             self.delay(ticket.unit, delay);

@@ -171,11 +171,15 @@ where
     F: Target<Args, Output: Initialized>,
     Args: DeserializeOwned + 'static,
 {
-    let call = || {
+    caught(|| {
         let args = mp_wire::decode(bytes, fds).map_err(|error| chain(&error))?;
         rebuild::<F>().call(args).into_result()
-    };
-    catch_unwind(AssertUnwindSafe(call))
+    })
+}
+
+/// Runs user code whose panic is an error like others.
+pub(crate) fn caught(run: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+    catch_unwind(AssertUnwindSafe(run))
         .unwrap_or_else(|payload| Err(Panic::from_payload(payload).to_string()))
 }
 

@@ -16,6 +16,7 @@ use crate::batch::results;
 use crate::feed::{Feed, unit};
 use crate::job::{Job, Order};
 use crate::live::PoolCore;
+use crate::meter::Meter;
 use crate::terms::Terms;
 
 /// An iterator over the results of [`Pool::imap`](crate::Pool::imap) and
@@ -64,6 +65,8 @@ pub struct Imap<I: Iterator, R> {
     /// When the iteration ends, done or not.
     deadline: Deadline,
     late: bool,
+    meter: Meter,
+    taken: u64,
 }
 
 /// How an [`Imap`] is to run.
@@ -73,6 +76,7 @@ pub(crate) struct Plan {
     pub(crate) chunk: usize,
     pub(crate) window: usize,
     pub(crate) terms: Terms,
+    pub(crate) meter: Meter,
 }
 
 impl<I, R> Imap<I, R>
@@ -98,7 +102,10 @@ where
             first: true,
             deadline: Deadline::NEVER,
             late: false,
+            meter: plan.meter,
+            taken: 0,
         };
+        imap.meter.expect(imap.feed.size_hint().1);
         if imap.refused.is_some() {
             imap.feed.stop();
         }
@@ -203,6 +210,8 @@ where
         loop {
             if let Some(result) = self.ready.pop_front() {
                 self.ahead -= 1;
+                self.taken += 1;
+                self.meter.show(self.taken);
                 self.fill();
                 return Some(result);
             }
@@ -213,6 +222,7 @@ where
             }
             self.fill();
             if self.ahead == 0 {
+                self.meter.finish();
                 if let Some(panic) = self.feed.take_panic() {
                     resume_unwind(panic);
                 }

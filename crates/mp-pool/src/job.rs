@@ -61,6 +61,8 @@ pub(crate) struct Job {
     pub(crate) terms: Terms,
     /// Tasks that have a result or an error, also while the unit that they travel in has not.
     done: AtomicU64,
+    /// Nanoseconds that one of its tasks takes, smoothed; zero if unknown.
+    pace: AtomicU64,
     inner: Mutex<Inner>,
     /// Its waiters sleep here, with the lock of the dispatcher.
     pub(crate) turn: Condvar,
@@ -86,7 +88,8 @@ impl Job {
 
     pub(crate) fn with_terms(order: Order, terms: Terms) -> Self {
         let done = AtomicU64::new(0);
-        Self { order, terms, done, inner: Mutex::default(), turn: Condvar::new() }
+        let pace = AtomicU64::new(0);
+        Self { order, terms, done, pace, inner: Mutex::default(), turn: Condvar::new() }
     }
 
     /// A job with a callback; all of its units must be added before the first can finish.
@@ -98,6 +101,18 @@ impl Job {
     /// Counts tasks that are done.
     pub(crate) fn count(&self, tasks: u32) {
         self.done.fetch_add(tasks.into(), Ordering::Relaxed);
+    }
+
+    /// Notes how long some of its tasks took. One thread at a time does that.
+    pub(crate) fn note_pace(&self, tasks: u32, nanos: u64) {
+        let each = nanos / u64::from(tasks.max(1));
+        let before = self.pace();
+        let pace = if before == 0 { each } else { before / 2 + each / 2 };
+        self.pace.store(pace.max(1), Ordering::Relaxed);
+    }
+
+    pub(crate) fn pace(&self) -> u64 {
+        self.pace.load(Ordering::Relaxed)
     }
 
     /// How many tasks are done.

@@ -9,10 +9,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::batch::{Batch, results};
+use crate::core::State;
 use crate::feed::{Feed, unit};
+use crate::guide::Guide;
 use crate::imap::{Imap, Plan};
 use crate::job::{Job, Order};
+use crate::meter::Meter;
 use crate::result::{Slot, gather_all, gather_into, gather_one};
+use crate::state::{self, Broadcast};
 use crate::terms::Terms;
 use crate::{AsyncResult, Future, Pool, Retry, TaskError, entry};
 
@@ -28,16 +32,44 @@ pub struct Options<'p> {
     chunk: Option<usize>,
     window: Option<usize>,
     pub(crate) terms: Terms,
+    guided: bool,
+    meter: Meter,
 }
 
 impl<'p> Options<'p> {
     pub(crate) fn new(pool: &'p Pool) -> Self {
-        Self { pool, chunk: None, window: None, terms: pool.terms() }
+        Self {
+            pool,
+            chunk: None,
+            window: None,
+            terms: pool.terms(),
+            guided: false,
+            meter: Meter::default(),
+        }
     }
 
     /// Sets how many items travel together, as [`Pool::chunk_size`].
     pub fn chunk_size(mut self, items: usize) -> Self {
         self.chunk = Some(items);
+        self
+    }
+
+    /// Sets the chunk size by how long tasks take, as [`Pool::guided`].
+    pub fn guided(mut self) -> Self {
+        self.guided = true;
+        self
+    }
+
+    /// Shows a bar on the terminal while the call runs, as [`Pool::progress`].
+    #[cfg(feature = "progress")]
+    pub fn progress(self) -> Self {
+        self.progress_bar(indicatif::ProgressBar::new(0))
+    }
+
+    /// Shows the progress of the call on this bar, whose length is set if it is known.
+    #[cfg(feature = "progress")]
+    pub fn progress_bar(mut self, bar: indicatif::ProgressBar) -> Self {
+        self.meter = Meter::with_bar(bar);
         self
     }
 
@@ -224,21 +256,84 @@ impl<'p> Options<'p> {
         I: IntoIterator<Item = Args>,
     {
         self.check()?;
+        let entry = entry::name::<F, Args>(function)?;
+        self.run_all(entry, items, |batch| batch)
+    }
+
+    /// As [`Pool::map_with`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Options::map`].
+    pub fn map_with<S, F, A, R, I>(
+        self,
+        shared: &S,
+        function: F,
+        items: I,
+    ) -> Result<Vec<R>, TaskError>
+    where
+        S: Serialize + DeserializeOwned + 'static,
+        F: Fn(&S, A) -> R + Copy + Send + 'static,
+        A: Serialize + DeserializeOwned + 'static,
+        R: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = A>,
+    {
+        self.check()?;
+        let entry = state::name_with::<F, S, A, R>(function)?;
+        let broadcast = Broadcast::new(shared)?;
+        self.run_all(entry, single(items), |batch| broadcast.seal(batch))
+    }
+
+    /// As [`Pool::map_state`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Options::map`].
+    pub fn map_state<S, F, A, R, I>(self, function: F, items: I) -> Result<Vec<R>, TaskError>
+    where
+        S: 'static,
+        F: Fn(&mut S, A) -> R + Copy + Send + 'static,
+        A: Serialize + DeserializeOwned + 'static,
+        R: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = A>,
+    {
+        self.check()?;
+        let entry = state::name_state::<F, S, A, R>(function)?;
+        self.run_all(entry, single(items), |batch| batch)
+    }
+
+    /// Feeds the workers, and decodes what they have done while they do more.
+    fn run_all<Args, R, I>(
+        self,
+        entry: u64,
+        items: I,
+        seal: impl Fn(Batch) -> Batch,
+    ) -> Result<Vec<R>, TaskError>
+    where
+        Args: Serialize + 'static,
+        R: DeserializeOwned + 'static,
+        I: IntoIterator<Item = Args>,
+    {
         let core = self.pool.core();
         core.admits(true)?;
-        let entry = entry::name::<F, Args>(function)?;
         let (chunk, items) = self.cut(items);
         let mut feed = Feed::new(items);
         let job = self.job(Order::Submitted);
-        let mut all = Ok(Vec::with_capacity(feed.size_hint().0.min(MAX_CHUNK)));
+        let length = feed.size_hint().0;
+        self.meter.expect(feed.size_hint().1);
+        let mut guide = self.guided.then(|| Guide::new(length, self.pool.most_workers()));
+        let mut all = Ok(Vec::with_capacity(length.min(MAX_CHUNK)));
         let mut refused = None;
         let mut first = true;
-        // Feed the workers, and decode what they have done while they do more.
+        let has_room = |guide: &Option<Guide>, state: &State<_>| {
+            !state.dispatcher.is_fed() && guide.as_ref().is_none_or(|guide| guide.has_room(&job))
+        };
         loop {
-            while feed.has_more() && (first || !core.lock().dispatcher.is_fed()) {
+            while feed.has_more() && (first || has_room(&guide, &core.lock())) {
+                let chunk = guide.as_mut().map_or(chunk, |guide| guide.next(&job));
                 let Some(batch) = feed.next(chunk) else { break };
                 let failed = batch.is_err();
-                if let Some(unit) = unit(&job, entry, batch)
+                if let Some(unit) = unit(&job, entry, batch.map(&seal))
                     && let Err(error) = core.submit([unit], first)
                 {
                     job.withdraw();
@@ -252,13 +347,19 @@ impl<'p> Options<'p> {
             while let Some(finished) = job.pop() {
                 results(finished, |result| gather_into(&mut all, result));
             }
+            let done = job.tasks_done();
+            self.meter.show(done);
             if !feed.has_more() && job.is_done() && !job.has_next() {
                 break;
             }
             core.wait(&job, Deadline::NEVER, |state| {
-                job.has_next() || job.is_done() || (feed.has_more() && !state.dispatcher.is_fed())
+                job.has_next()
+                    || job.is_done()
+                    || (feed.has_more() && has_room(&guide, state))
+                    || (self.meter.is_on() && job.tasks_done() > done)
             });
         }
+        self.meter.finish();
         if let Some(panic) = feed.take_panic() {
             std::panic::resume_unwind(panic);
         }
@@ -408,7 +509,7 @@ impl<'p> Options<'p> {
         let chunk = self.chunk.unwrap_or(1).min(MAX_CHUNK);
         let ahead = chunk.saturating_mul(2 * self.pool.most_workers());
         let window = self.window.unwrap_or(ahead);
-        let plan = Plan { entry, order, chunk, window, terms: self.terms };
+        let plan = Plan { entry, order, chunk, window, terms: self.terms, meter: self.meter };
         Imap::new(self.pool.core().clone(), plan, single(items))
     }
 }

@@ -330,6 +330,92 @@ impl Pool {
         self.options().starmap(function, items)
     }
 
+    /// Runs a function on each item, with data that all of them read and that goes to each worker once.
+    ///
+    /// The data travels in shared memory and is decoded once in each worker, not with each task. A worker keeps the data of the last
+    /// few calls.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::map`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::Pool;
+    ///
+    /// fn count(words: &Vec<String>, letter: char) -> usize {
+    ///     words.iter().filter(|word| word.contains(letter)).count()
+    /// }
+    ///
+    /// let words = ["one", "two", "three"].map(str::to_owned).to_vec();
+    /// let pool = Pool::new(2)?;
+    /// assert_eq!(pool.map_with(&words, count, ['e', 'w', 'x'])?, [2, 1, 0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias = "shared_objects")]
+    pub fn map_with<S, F, A, R, I>(
+        &self,
+        shared: &S,
+        function: F,
+        items: I,
+    ) -> Result<Vec<R>, TaskError>
+    where
+        S: Serialize + DeserializeOwned + 'static,
+        F: Fn(&S, A) -> R + Copy + Send + 'static,
+        A: Serialize + DeserializeOwned + 'static,
+        R: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = A>,
+    {
+        self.options().map_with(shared, function, items)
+    }
+
+    /// Runs a function on each item, with the state of the worker that runs it; see [`Builder::state`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::map`]; [`TaskError::Remote`] if the workers have no state of this type.
+    pub fn map_state<S, F, A, R, I>(&self, function: F, items: I) -> Result<Vec<R>, TaskError>
+    where
+        S: 'static,
+        F: Fn(&mut S, A) -> R + Copy + Send + 'static,
+        A: Serialize + DeserializeOwned + 'static,
+        R: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = A>,
+    {
+        self.options().map_state(function, items)
+    }
+
+    /// Sets the chunk size of one call of `map` by how long its tasks take: small chunks at first, then as many as fit into some
+    /// milliseconds, smaller ones towards the end.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::Pool;
+    ///
+    /// let pool = Pool::new(2)?;
+    /// assert_eq!(pool.guided().map(|x: u64| x + 1, 0..1000)?.last(), Some(&1000));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn guided(&self) -> Options<'_> {
+        self.options().guided()
+    }
+
+    /// Shows a bar on the terminal while one call runs.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = mp_pool::Pool::new(2)?;
+    /// assert_eq!(pool.progress().map(|x: u32| x + 1, 0..100)?.len(), 100);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "progress")]
+    pub fn progress(&self) -> Options<'_> {
+        self.options().progress()
+    }
+
     /// Starts [`Pool::map`], and gives its results later. The items are read and encoded at once.
     ///
     /// # Errors

@@ -22,8 +22,15 @@ use crate::{Death, Error, ErrorKind, TaskError};
 pub(crate) struct Starter {
     method: StartMethod,
     bell: Doorbell,
-    initializer: Option<Initializer>,
-    address_space: Option<u64>,
+    recipe: Recipe,
+}
+
+/// What all workers of a pool begin and end with.
+#[derive(Debug, Default)]
+pub(crate) struct Recipe {
+    pub(crate) initializers: Vec<Initializer>,
+    pub(crate) exit: Option<u64>,
+    pub(crate) address_space: Option<u64>,
 }
 
 /// A worker that has just been started.
@@ -35,16 +42,11 @@ pub(crate) struct Newborn {
 }
 
 impl Starter {
-    pub(crate) fn new(
-        method: StartMethod,
-        initializer: Option<Initializer>,
-        slots: usize,
-        address_space: Option<u64>,
-    ) -> Result<Self, Error> {
+    pub(crate) fn new(method: StartMethod, recipe: Recipe, slots: usize) -> Result<Self, Error> {
         let bell = Doorbell::new(slots).map_err(|error| {
             Error::with_source(ErrorKind::Start, "no shared memory for a pool", error)
         })?;
-        Ok(Self { method, bell, initializer, address_space })
+        Ok(Self { method, bell, recipe })
     }
 
     pub(crate) fn method(&self) -> StartMethod {
@@ -69,8 +71,9 @@ impl Starter {
             replies: replies.clone(),
             bell: self.bell.clone(),
             slot,
-            initializer: self.initializer.clone(),
-            address_space: self.address_space,
+            initializers: self.recipe.initializers.clone(),
+            exit: self.recipe.exit,
+            address_space: self.recipe.address_space,
         };
         let process = Process::new(work, (post,)).name("PoolWorker").daemon(true);
         let child = process.start_method(self.method).start();

@@ -25,7 +25,10 @@ pub(crate) struct Post {
     pub(crate) bell: Doorbell,
     /// The place of the worker in its pool.
     pub(crate) slot: usize,
-    pub(crate) initializer: Option<Initializer>,
+    /// What runs before the first task, in this order.
+    pub(crate) initializers: Vec<Initializer>,
+    /// What runs when the worker is let go.
+    pub(crate) exit: Option<u64>,
     pub(crate) address_space: Option<u64>,
 }
 
@@ -50,14 +53,14 @@ pub(crate) fn work(post: Post) {
     sys::ignore_interrupts();
     sys::no_core_file();
     report_only_strangers();
-    let Post { orders, replies, bell, slot, initializer, address_space } = post;
+    let Post { orders, replies, bell, slot, initializers, exit, address_space } = post;
     if let Some(bytes) = address_space {
         sys::limit_address_space(bytes);
     }
     let line = bell.line(slot).ok();
     let worker = Worker { replies, bell, line };
 
-    if let Some(Initializer { entry, bytes, fds }) = initializer {
+    for Initializer { entry, bytes, fds } in initializers {
         let initialize = entry::initializer(entry).map_err(|error| chain(&error));
         let result = initialize.and_then(|initialize| in_task(|| initialize(&bytes, &fds)));
         if let Err(message) = result {
@@ -66,6 +69,10 @@ pub(crate) fn work(post: Post) {
     }
     worker.say(&Answer::ready(), &[]);
     worker.serve(&orders);
+    if let Some(exit) = exit.and_then(|exit| entry::initializer(exit).ok()) {
+        // Nobody waits for what becomes of it. If it panics, the report of that is all.
+        let _ = exit(&[], &[]);
+    }
 }
 
 struct Worker {
