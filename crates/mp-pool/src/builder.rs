@@ -11,7 +11,7 @@ use crate::live::Live;
 use crate::supervisor::{Recipe, Starter};
 use crate::terms::Terms;
 use crate::worker::Initializer;
-use crate::{Error, ErrorKind, Initialized, Pool, Retry, TaskError, entry, state};
+use crate::{Backend, Error, ErrorKind, Initialized, Pool, Retry, TaskError, entry, state};
 
 /// The settings of a pool before it is started; made by [`Pool::builder`].
 ///
@@ -41,6 +41,7 @@ pub struct Builder {
     workers: Option<usize>,
     max_tasks: Option<u64>,
     method: StartMethod,
+    backend: Backend,
     /// The initializer, and what makes the state.
     initializer: Result<Option<Initializer>, TaskError>,
     state: Result<Option<Initializer>, TaskError>,
@@ -62,6 +63,7 @@ impl Builder {
             workers: None,
             max_tasks: None,
             method,
+            backend: Backend::default(),
             initializer: Ok(None),
             state: Ok(None),
             exit: Ok(None),
@@ -150,6 +152,24 @@ impl Builder {
     #[doc(alias = "maxtasksperchild")]
     pub fn max_tasks_per_child(mut self, tasks: u64) -> Self {
         self.max_tasks = Some(tasks);
+        self
+    }
+
+    /// Sets where the workers live.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::{Backend, Pool};
+    ///
+    /// let pool = Pool::builder().backend(Backend::Inline).build()?;
+    /// let here = std::thread::current().name().map(str::to_owned);
+    /// let there = pool.apply(|| std::thread::current().name().map(str::to_owned), ())?;
+    /// assert_eq!(here, there);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn backend(mut self, backend: Backend) -> Self {
+        self.backend = backend;
         self
     }
 
@@ -264,9 +284,12 @@ impl Builder {
         let initializers = initializer.into_iter().chain(state).collect();
         let recipe = Recipe { initializers, exit, address_space: self.address_space };
         let least = if self.idle.is_some() { self.least.min(workers) } else { workers };
-        let fleet = Fleet { wanted: workers, least, most, idle: self.idle };
+        let mut fleet = Fleet { wanted: workers, least, most, idle: self.idle };
+        if self.backend == Backend::Inline {
+            fleet = Fleet::fixed(0);
+        }
         let lines = most.max(LINES);
-        let starter = Starter::new(self.method, recipe, lines)?;
+        let starter = Starter::new(self.method, recipe, lines, self.backend)?;
         Live::start(fleet, starter, self.max_tasks, self.terms).map(Pool::from_live)
     }
 }

@@ -13,16 +13,18 @@ use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mp_shared::fork;
-use mp_wire::Deadline;
+use mp_wire::{Deadline, Message};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use crate::TaskError;
 use crate::dispatcher::{Cancelled, Dispatcher, SLOW, Unit};
 use crate::job::{Due, Job, Notice};
+use crate::task::Run;
 use crate::transport::Link;
+use crate::{TaskError, entry};
 
 /// Wakes the pump: workers ring it after each reply, and everyone who wants the pump to look again.
 pub(crate) trait Bell: Send + Sync {
@@ -81,6 +83,8 @@ pub(crate) struct Core<L, B> {
     generation: u64,
     /// A byte here makes the supervisor look.
     control: UnixStream,
+    /// Tasks run where they are submitted.
+    inline: AtomicBool,
 }
 
 impl<L: Link, B: Bell> Core<L, B> {
@@ -97,7 +101,14 @@ impl<L: Link, B: Bell> Core<L, B> {
             helper_gone: false,
         };
         let generation = fork::generation();
-        Self { state: Mutex::new(state), bell, helper: Condvar::new(), generation, control }
+        Self {
+            state: Mutex::new(state),
+            bell,
+            helper: Condvar::new(),
+            generation,
+            control,
+            inline: AtomicBool::new(false),
+        }
     }
 
     /// Says whether this process is the one that made the pool, not a forked copy of it, where nothing works.
@@ -107,6 +118,29 @@ impl<L: Link, B: Bell> Core<L, B> {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State<L>> {
         self.state.lock()
+    }
+
+    pub(crate) fn be_inline(&self) {
+        self.inline.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_inline(&self) -> bool {
+        self.inline.load(Ordering::Relaxed)
+    }
+
+    /// Runs units in this thread.
+    fn run_here(&self, units: impl IntoIterator<Item = Unit>) {
+        for unit in units {
+            let outcome = match entry::thunk(unit.parcel.entry) {
+                Ok(thunk) => {
+                    let mut run = Run::whole((unit.parcel.from, unit.parcel.end));
+                    let batch = thunk(&unit.parcel.bytes, &unit.parcel.fds, &mut run);
+                    Ok(Message { bytes: batch.bytes, fds: batch.fds })
+                }
+                Err(error) => Err(TaskError::encode(error)),
+            };
+            self.lock().dispatcher.done_here(&unit, outcome);
+        }
     }
 
     /// Has the supervisor look at what is wanted.
@@ -130,6 +164,11 @@ impl<L: Link, B: Bell> Core<L, B> {
     ) -> Result<(), TaskError> {
         let mut state = self.lock();
         state.admits(first)?;
+        if self.is_inline() {
+            drop(state);
+            self.run_here(units);
+            return Ok(());
+        }
         for unit in units {
             state.dispatcher.submit(unit);
         }
@@ -148,8 +187,12 @@ impl<L: Link, B: Bell> Core<L, B> {
         let mut state = self.lock();
         state.admits(true)?;
         state.callbacks += 1;
-        for unit in units {
-            state.dispatcher.submit(unit);
+        if self.is_inline() {
+            MutexGuard::unlocked(&mut state, || self.run_here(units));
+        } else {
+            for unit in units {
+                state.dispatcher.submit(unit);
+            }
         }
         if state.dispatcher.demand() {
             self.poke();
@@ -162,12 +205,17 @@ impl<L: Link, B: Bell> Core<L, B> {
     /// Notes that a callback has run, and wakes those who wait for it.
     pub(crate) fn called(&self, job: &Arc<Job>) {
         let mut state = self.lock();
-        state.callbacks = state.callbacks.saturating_sub(1);
         let notices = job.called();
         if !notices.is_empty() {
             state.dispatcher.notify(job, notices);
         }
         job.turn.notify_all();
+        self.count_out(&mut state);
+    }
+
+    /// A callback, or the notices of a job, have run: whoever waits for that looks again.
+    fn count_out(&self, state: &mut State<L>) {
+        state.callbacks = state.callbacks.saturating_sub(1);
         for job in &state.waiting {
             job.turn.notify_all();
         }
@@ -348,11 +396,7 @@ impl<L: Link, B: Bell> Core<L, B> {
                             // Whoever panics there is told of nobody; the others are told all the same.
                             let _ = catch_unwind(AssertUnwindSafe(notice));
                         }
-                        let mut state = self.lock();
-                        state.callbacks = state.callbacks.saturating_sub(1);
-                        for job in &state.waiting {
-                            job.turn.notify_all();
-                        }
+                        self.count_out(&mut self.lock());
                     }
                 });
                 continue;

@@ -569,6 +569,11 @@ impl<L: Link> Dispatcher<L> {
         job.turn.notify_all();
     }
 
+    /// Notes what became of a unit that no worker was given.
+    pub(crate) fn done_here(&mut self, unit: &Unit, outcome: Outcome) {
+        self.finish(unit, unit.parcel.from, unit.parcel.items(), outcome);
+    }
+
     /// Why the pool has ended, if it has.
     pub(crate) fn ended(&self) -> Option<&TaskError> {
         self.ended.as_ref()

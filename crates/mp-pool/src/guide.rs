@@ -25,7 +25,8 @@ impl Guide {
 
     /// Another chunk may be given out.
     pub(crate) fn has_room(&self, job: &Job) -> bool {
-        self.blind < 2 * self.workers || job.pace() > 0
+        // Where all that was given out has failed, there is no pace, and there may never be.
+        self.blind < 2 * self.workers || job.pace() > 0 || job.open() == 0
     }
 
     pub(crate) fn next(&mut self, job: &Job) -> usize {
@@ -53,6 +54,7 @@ mod tests {
     #[test]
     fn chunks_follow_the_time_that_tasks_take() {
         let job = Job::new(Order::Submitted);
+        job.add();
         let mut guide = Guide::new(100_000, 2);
         while guide.has_room(&job) {
             assert!(guide.next(&job) < 1000, "nothing is known yet");

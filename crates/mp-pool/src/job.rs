@@ -103,6 +103,11 @@ impl Job {
         self.done.fetch_add(tasks.into(), Ordering::Relaxed);
     }
 
+    /// How many units have no result.
+    pub(crate) fn open(&self) -> u64 {
+        self.inner.lock().open
+    }
+
     /// Notes how long some of its tasks took. One thread at a time does that.
     pub(crate) fn note_pace(&self, tasks: u32, nanos: u64) {
         let each = nanos / u64::from(tasks.max(1));

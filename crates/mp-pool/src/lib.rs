@@ -7,6 +7,7 @@ compile_error!(
 );
 
 mod batch;
+mod body;
 mod builder;
 mod core;
 mod dispatcher;
@@ -30,10 +31,12 @@ mod supervisor;
 mod sys;
 mod task;
 mod terms;
+mod threads;
 mod transport;
 mod wait;
 mod worker;
 
+pub use body::Backend;
 pub use builder::Builder;
 pub use entry::Initialized;
 pub use error::{Death, Error, ErrorKind, TaskError};
@@ -46,4 +49,5 @@ pub use pool::Pool;
 pub use result::AsyncResult;
 pub use task::should_stop;
 pub use terms::Retry;
+pub use threads::ThreadPool;
 pub use wait::{AsCompleted, DoneAndNotDone, ReturnWhen, as_completed, wait};

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use mp_process::Child;
 use mp_queue::channel::Channel;
 use mp_queue::{GetError, PutError};
 use mp_shared::segment::{Segment, View};
@@ -10,8 +9,8 @@ use mp_shared::word::{CommitWord, Snapshot};
 use mp_wire::{Deadline, Message, Spin};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::body::Body;
 use crate::core::Bell;
-use crate::sys;
 use crate::task::{LINE, Line};
 use crate::transport::{Broken, Link, Parcel, Reply, Unsent, Usage};
 
@@ -93,7 +92,7 @@ pub(crate) struct RingLink {
     pub(crate) orders: Channel,
     pub(crate) replies: Channel,
     pub(crate) line: Line,
-    pub(crate) child: Arc<Child<()>>,
+    pub(crate) body: Body,
 }
 
 impl Link for RingLink {
@@ -144,16 +143,19 @@ impl Link for RingLink {
     }
 
     fn usage(&self) -> Usage {
-        sys::usage(self.child.pid())
+        self.body.usage()
     }
 
     fn kill(&self) {
-        // It fails only for a worker that has become another user's, and that is beyond us.
-        let _ = self.child.kill();
+        self.body.kill();
+        if let Body::Thread(_) = self.body {
+            // It ends with what it is at.
+            self.orders.close();
+        }
     }
 
     fn pid(&self) -> u32 {
-        self.child.pid()
+        self.body.pid()
     }
 }
 
@@ -200,6 +202,11 @@ impl Doorbell {
     /// The line of the worker in this slot.
     pub(crate) fn line(&self, slot: usize) -> Result<Line, mp_shared::Error> {
         Line::bind(&self.segment, LINE * (slot + 1))
+    }
+
+    /// A line of its own, for a worker that can outlive its place.
+    pub(crate) fn own_line() -> Result<Line, mp_shared::Error> {
+        Line::bind(&Segment::create(KIND, LINE)?, 0)
     }
 
     fn bind(segment: Segment) -> Result<Self, mp_shared::Error> {

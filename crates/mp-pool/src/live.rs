@@ -15,7 +15,7 @@ use crate::job::{Job, Order};
 use crate::links::{Doorbell, RingLink};
 use crate::supervisor::{Newborn, Starter, Supervisor};
 use crate::terms::Terms;
-use crate::{Error, ErrorKind, TaskError};
+use crate::{Backend, Error, ErrorKind, TaskError};
 
 pub(crate) type PoolCore = Core<RingLink, Doorbell>;
 
@@ -45,6 +45,12 @@ impl Live {
         let (control, watched) =
             UnixStream::pair().map_err(|error| failed("no socket for a pool", error))?;
         let core = Arc::new(Core::new(Dispatcher::new(fleet, max_tasks), bell, control));
+        if starter.backend() == Backend::Inline {
+            core.be_inline();
+            if let Err(message) = starter.initialize() {
+                core.lock().dispatcher.end(TaskError::Initializer { message });
+            }
+        }
 
         let mut newborn = Vec::new();
         for slot in 0..fleet.wanted {
@@ -92,7 +98,7 @@ impl Live {
     }
 
     pub(crate) fn workers(&self) -> usize {
-        self.core.lock().dispatcher.fleet().wanted
+        if self.core.is_inline() { 1 } else { self.core.lock().dispatcher.fleet().wanted }
     }
 
     /// For how many workers work should be cut.
@@ -106,6 +112,9 @@ impl Live {
         }
         let mut state = self.core.lock();
         let workers = size(state.dispatcher.fleet().wanted);
+        if self.core.is_inline() {
+            return Err(Error::new(ErrorKind::Unsupported, "there are no workers"));
+        }
         if workers == 0 || workers > self.core.bell.lines() {
             let most = self.core.bell.lines();
             let what = format!("a pool cannot have {workers} workers, but 1 to {most}");
@@ -228,9 +237,9 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<Joi
 /// Ends workers that no pool will have.
 fn discard(newborn: Vec<(usize, Newborn)>) {
     for (_, worker) in &newborn {
-        let _ = worker.child.kill();
+        worker.body.kill();
     }
     for (_, worker) in newborn {
-        let _ = worker.child.wait();
+        let _ = worker.body.wait();
     }
 }

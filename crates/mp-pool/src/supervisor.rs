@@ -6,23 +6,25 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mp_process::{Child, ExitStatus, Process, StartMethod};
+use mp_process::{Process, StartMethod};
 use mp_queue::channel::Channel;
 use mp_wire::{Deadline, poll};
 
+use crate::body::{Body, Thread};
 use crate::core::Phase;
 use crate::dispatcher::{Remains, WorkerId};
 use crate::links::{Doorbell, RingLink};
 use crate::live::PoolCore;
 use crate::task::Line;
-use crate::worker::{Initializer, Post, work};
-use crate::{Death, Error, ErrorKind, TaskError};
+use crate::worker::{Initializer, Post, initialize, live, work};
+use crate::{Backend, Error, ErrorKind, TaskError};
 
 /// Makes workers.
 pub(crate) struct Starter {
     method: StartMethod,
     bell: Doorbell,
     recipe: Recipe,
+    backend: Backend,
 }
 
 /// What all workers of a pool begin and end with.
@@ -38,19 +40,33 @@ pub(crate) struct Newborn {
     orders: Channel,
     replies: Channel,
     line: Line,
-    pub(crate) child: Arc<Child<()>>,
+    pub(crate) body: Body,
 }
 
 impl Starter {
-    pub(crate) fn new(method: StartMethod, recipe: Recipe, slots: usize) -> Result<Self, Error> {
+    pub(crate) fn new(
+        method: StartMethod,
+        recipe: Recipe,
+        slots: usize,
+        backend: Backend,
+    ) -> Result<Self, Error> {
         let bell = Doorbell::new(slots).map_err(|error| {
             Error::with_source(ErrorKind::Start, "no shared memory for a pool", error)
         })?;
-        Ok(Self { method, bell, recipe })
+        Ok(Self { method, bell, recipe, backend })
     }
 
     pub(crate) fn method(&self) -> StartMethod {
         self.method
+    }
+
+    pub(crate) fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// Does what workers begin with, here.
+    pub(crate) fn initialize(&self) -> Result<(), String> {
+        initialize(&self.recipe.initializers)
     }
 
     pub(crate) fn bell(&self) -> &Doorbell {
@@ -62,7 +78,8 @@ impl Starter {
         let channel = || {
             Channel::new().map_err(|error| Error::with_source(ErrorKind::Start, no_memory, error))
         };
-        let line = self.bell.line(slot);
+        let threads = self.backend == Backend::Threads;
+        let line = if threads { Doorbell::own_line() } else { self.bell.line(slot) };
         let line = line.map_err(|error| Error::with_source(ErrorKind::Start, no_memory, error))?;
         line.clear();
         let (orders, replies) = (channel()?, channel()?);
@@ -75,12 +92,23 @@ impl Starter {
             exit: self.recipe.exit,
             address_space: self.recipe.address_space,
         };
-        let process = Process::new(work, (post,)).name("PoolWorker").daemon(true);
-        let child = process.start_method(self.method).start();
-        let child = child.map_err(|error| {
-            Error::with_source(ErrorKind::Start, "no worker can be started", error)
-        })?;
-        Ok(Newborn { orders, replies, line, child: Arc::new(child) })
+        let failed = "no worker can be started";
+        let body = if self.backend == Backend::Threads {
+            let line = line.clone();
+            let thread = Thread::spawn(move || {
+                live(post, Some(line));
+            });
+            let thread =
+                thread.map_err(|error| Error::with_source(ErrorKind::Start, failed, error))?;
+            Body::Thread(Arc::new(thread))
+        } else {
+            let process = Process::new(work, (post,)).name("PoolWorker").daemon(true);
+            let child = process.start_method(self.method).start();
+            let child =
+                child.map_err(|error| Error::with_source(ErrorKind::Start, failed, error))?;
+            Body::Process(Arc::new(child))
+        };
+        Ok(Newborn { orders, replies, line, body })
     }
 }
 
@@ -143,7 +171,7 @@ pub(crate) struct Supervisor {
     core: Arc<PoolCore>,
     starter: Starter,
     control: UnixStream,
-    alive: Vec<(WorkerId, Arc<Child<()>>)>,
+    alive: Vec<(WorkerId, Body)>,
     limiter: Limiter,
     /// Starts that failed in a row.
     failures: u32,
@@ -157,18 +185,18 @@ impl Supervisor {
 
     /// Gives a worker to the pool, or ends it if the pool has ended meanwhile.
     pub(crate) fn adopt(&mut self, slot: usize, newborn: Newborn) {
-        let Newborn { orders, replies, line, child } = newborn;
+        let Newborn { orders, replies, line, body } = newborn;
         let mut state = self.core.lock();
         if state.dispatcher.ended().is_some() || state.phase == Phase::Joined {
             drop(state);
-            let _ = child.kill();
-            child.wait();
+            body.kill();
+            body.wait();
             return;
         }
-        let link = RingLink { orders, replies, line, child: child.clone() };
+        let link = RingLink { orders, replies, line, body: body.clone() };
         let id = state.dispatcher.add_worker(slot, link);
         drop(state);
-        self.alive.push((id, child));
+        self.alive.push((id, body));
     }
 
     pub(crate) fn run(mut self) {
@@ -236,11 +264,11 @@ impl Supervisor {
     /// Waits until a worker has died or somebody pokes, and buries the dead.
     fn watch(&mut self, deadline: Deadline) {
         let mut fds: Vec<BorrowedFd<'_>> = vec![self.control.as_fd()];
-        fds.extend(self.alive.iter().map(|(_, child)| child.sentinel()));
+        fds.extend(self.alive.iter().map(|(_, body)| body.sentinel()));
         let Ok(ready) = poll::readable(&fds, deadline) else {
             // Too many descriptors for a call, or no memory: look at each instead, now and then.
             std::thread::sleep(Duration::from_millis(10));
-            let dead: Vec<bool> = self.alive.iter().map(|(_, child)| !child.is_alive()).collect();
+            let dead: Vec<bool> = self.alive.iter().map(|(_, body)| !body.is_alive()).collect();
             return self.bury(&dead);
         };
         if ready.first().is_some_and(|&poked| poked) {
@@ -264,8 +292,8 @@ impl Supervisor {
             }
             !is_dead
         });
-        for (id, child) in buried {
-            let death = death(child.wait());
+        for (id, body) in buried {
+            let death = body.wait();
             let mut state = self.core.lock();
             let remains = state.dispatcher.bury(id, death);
             let readied = state.dispatcher.readied();
@@ -275,14 +303,6 @@ impl Supervisor {
             }
         }
         self.core.disturb();
-    }
-}
-
-fn death(status: ExitStatus) -> Death {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => Death::Exited(code),
-        (_, Some(signal)) => Death::Killed(signal),
-        _ => Death::Unknown,
     }
 }
 

@@ -66,7 +66,8 @@ pub(crate) struct Run<'a> {
     id: u64,
     pub(crate) from: u32,
     pub(crate) end: u32,
-    hand_over: &'a mut dyn FnMut(Batch),
+    /// `None` where all is handed over at the end.
+    hand_over: Option<&'a mut dyn FnMut(Batch)>,
     since: Instant,
     stride: u32,
     left: u32,
@@ -80,9 +81,16 @@ impl<'a> Run<'a> {
         hand_over: &'a mut dyn FnMut(Batch),
     ) -> Self {
         let since = Instant::now();
+        let hand_over = Some(hand_over);
         let run = Self { line, id, from, end, hand_over, since, stride: 1, left: 1 };
         run.go(from);
         run
+    }
+
+    /// Nobody follows.
+    pub(crate) fn whole((from, end): (u32, u32)) -> Self {
+        let since = Instant::now();
+        Self { line: None, id: 0, from, end, hand_over: None, since, stride: 1, left: 1 }
     }
 
     fn go(&self, place: u32) {
@@ -95,7 +103,8 @@ impl<'a> Run<'a> {
     pub(crate) fn done(&mut self, place: u32) -> bool {
         self.go(place + 1);
         self.left -= 1;
-        if self.left > 0 || place + 1 >= self.end {
+        if self.left > 0 || place + 1 >= self.end || self.hand_over.is_none() {
+            self.left = self.left.max(1);
             return false;
         }
         let passed = self.since.elapsed();
@@ -105,7 +114,9 @@ impl<'a> Run<'a> {
     }
 
     pub(crate) fn hand_over(&mut self, batch: Batch) {
-        (self.hand_over)(batch);
+        if let Some(hand_over) = &mut self.hand_over {
+            hand_over(batch);
+        }
         self.since = Instant::now();
     }
 }

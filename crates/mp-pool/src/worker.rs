@@ -53,26 +53,39 @@ pub(crate) fn work(post: Post) {
     sys::ignore_interrupts();
     sys::no_core_file();
     report_only_strangers();
-    let Post { orders, replies, bell, slot, initializers, exit, address_space } = post;
-    if let Some(bytes) = address_space {
+    if let Some(bytes) = post.address_space {
         sys::limit_address_space(bytes);
     }
-    let line = bell.line(slot).ok();
+    let line = post.bell.line(post.slot).ok();
+    if !live(post, line) {
+        // Nothing can be said to the pool any more; that shows in the end of the process.
+        std::process::exit(1);
+    }
+}
+
+/// The life of a worker in whatever it lives; says whether it ended in order.
+pub(crate) fn live(post: Post, line: Option<Line>) -> bool {
+    let Post { orders, replies, bell, initializers, exit, .. } = post;
     let worker = Worker { replies, bell, line };
 
-    for Initializer { entry, bytes, fds } in initializers {
-        let initialize = entry::initializer(entry).map_err(|error| chain(&error));
-        let result = initialize.and_then(|initialize| in_task(|| initialize(&bytes, &fds)));
-        if let Err(message) = result {
-            return worker.say(&Answer::failed(), message.as_bytes());
-        }
+    if let Err(message) = initialize(&initializers) {
+        return worker.say(&Answer::failed(), message.as_bytes());
     }
-    worker.say(&Answer::ready(), &[]);
-    worker.serve(&orders);
+    let served = worker.say(&Answer::ready(), &[]) && worker.serve(&orders);
     if let Some(exit) = exit.and_then(|exit| entry::initializer(exit).ok()) {
         // Nobody waits for what becomes of it. If it panics, the report of that is all.
         let _ = exit(&[], &[]);
     }
+    served
+}
+
+/// Does what comes before the first task.
+pub(crate) fn initialize(initializers: &[Initializer]) -> Result<(), String> {
+    for Initializer { entry, bytes, fds } in initializers {
+        let initialize = entry::initializer(*entry).map_err(|error| chain(&error))?;
+        in_task(|| initialize(bytes, fds))?;
+    }
+    Ok(())
 }
 
 struct Worker {
@@ -82,7 +95,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn serve(&self, orders: &Channel) {
+    fn serve(&self, orders: &Channel) -> bool {
         let mut message = Message::default();
         let mut known: Option<(u64, Thunk)> = None;
         loop {
@@ -93,15 +106,15 @@ impl Worker {
             };
             match taken {
                 Ok(()) => {}
-                Err(GetError::Closed) => return,
-                Err(_) => std::process::exit(1),
+                Err(GetError::Closed) => return true,
+                Err(_) => return false,
             }
-            let Some(order) = Order::take(&mut message.bytes) else { std::process::exit(1) };
+            let Some(order) = Order::take(&mut message.bytes) else { return false };
             let thunk = match known {
                 Some((name, thunk)) if name == order.entry => thunk,
                 _ => match entry::thunk(order.entry) {
                     Ok(thunk) => thunk,
-                    Err(_) => std::process::exit(1),
+                    Err(_) => return false,
                 },
             };
             known = Some((order.entry, thunk));
@@ -112,6 +125,7 @@ impl Worker {
                 let now = Instant::now();
                 let items = batch.items.min(left);
                 left -= items;
+                // If it fails, so does the last one, after which the worker ends.
                 self.answer(order.id, now - std::mem::replace(&mut start, now), &batch, items);
             };
             task::enter(self.line.as_ref(), order.id);
@@ -121,11 +135,14 @@ impl Worker {
             message.fds.clear();
             message.bytes.clear();
             message.bytes.shrink_to(KEEP);
-            self.answer(order.id, start.elapsed(), &batch, left);
+            let answered = self.answer(order.id, start.elapsed(), &batch, left);
+            if !answered {
+                return false;
+            }
         }
     }
 
-    fn answer(&self, id: u64, took: Duration, batch: &Batch, items: u32) {
+    fn answer(&self, id: u64, took: Duration, batch: &Batch, items: u32) -> bool {
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         let answer = Answer::done(id, nanos, items, batch.panicked);
         if let Err(error) = self.send(&answer, &batch.bytes, &batch.fds) {
@@ -134,15 +151,14 @@ impl Worker {
                 failures.push_failure(&format!("the result cannot be sent: {error}"));
             }
             let failures = failures.finish().unwrap_or_default();
-            self.say(&answer, &failures.bytes);
+            return self.say(&answer, &failures.bytes);
         }
+        true
     }
 
-    /// Sends what must be said; if it cannot be said, it shows in the end of the process.
-    fn say(&self, answer: &Answer, bytes: &[u8]) {
-        if self.send(answer, bytes, &[]).is_err() {
-            std::process::exit(1);
-        }
+    /// Sends what must be said; the worker ends if it cannot be said.
+    fn say(&self, answer: &Answer, bytes: &[u8]) -> bool {
+        self.send(answer, bytes, &[]).is_ok()
     }
 
     fn send(&self, answer: &Answer, bytes: &[u8], fds: &[Fd]) -> Result<(), String> {
