@@ -1,7 +1,7 @@
 //! The floors of the machine that our primitives are measured against: the bare system calls.
 #![expect(unsafe_code, reason = "the floors are bare system calls")]
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::ptr;
 
 mod wake;
@@ -24,14 +24,15 @@ pub fn fork_exit_wait() {
     wait(pid);
 }
 
-/// Starts a program by `posix_spawn`, and waits for its end.
+/// Starts a program with one argument by `posix_spawn`, and waits for its end.
 ///
 /// # Panics
 ///
 /// The program does not start.
-pub fn spawn_wait(program: &CStr) {
+pub fn spawn_wait(program: &CStr, argument: &str) {
     let mut pid = 0;
-    let argv = [program.as_ptr().cast_mut(), ptr::null_mut()];
+    let argument = CString::new(argument).unwrap_or_default();
+    let argv = [program.as_ptr().cast_mut(), argument.as_ptr().cast_mut(), ptr::null_mut()];
     let envp = [ptr::null_mut()];
     // SAFETY: all pointers are to live, null-terminated data; no file actions and no attributes are given.
     let error = unsafe {

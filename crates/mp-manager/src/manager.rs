@@ -84,7 +84,7 @@ impl Manager {
     pub fn builder() -> Builder {
         Builder {
             setup: Nothing,
-            method: StartMethod::default(),
+            method: mp_process::get_start_method(),
             name: "Manager".to_owned(),
             shutdown_timeout: SHUTDOWN_TIMEOUT,
         }

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::link::Link;
-use crate::{Iter, RecvError, Results, SendError};
+use crate::{Iter, Peer, RecvError, Results, SendError};
 
 /// One end of a connection, which sends messages of type `S` and receives messages of type `R`.
 ///
@@ -68,7 +68,7 @@ impl<S, R> Connection<S, R> {
         Ok((Self::from_link(a), Connection::from_link(b)))
     }
 
-    fn from_link(link: Link) -> Self {
+    pub(crate) fn from_link(link: Link) -> Self {
         Self { link, messages: PhantomData }
     }
 
@@ -189,6 +189,49 @@ impl<S, R> Connection<S, R> {
     /// The system refused the call.
     pub fn poll_timeout(&self, timeout: Duration) -> io::Result<bool> {
         self.link.poll(Deadline::after(timeout))
+    }
+
+    /// Sends the rest of a message that [`SendError::Unfinished`] speaks of; there is one over TCP alone.
+    ///
+    /// # Blocking
+    ///
+    /// As [`Connection::send`].
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Closed`], [`SendError::Failed`].
+    pub fn flush(&self) -> Result<(), SendError> {
+        self.link.flush(Deadline::NEVER)
+    }
+
+    /// Sends the rest of a message, and waits for room for so long at most.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Full`] if there was no room in time; the rest is kept. Else as [`Connection::flush`].
+    pub fn flush_timeout(&self, timeout: Duration) -> Result<(), SendError> {
+        self.link.flush(Deadline::after(timeout))
+    }
+
+    /// Says who was at the other end when the connection was made.
+    ///
+    /// # Errors
+    ///
+    /// The system refused the call.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pipe::Peer;
+    ///
+    /// let (here, there) = mp_pipe::pipe::<u8>()?;
+    /// let Peer::Process { pid, .. } = here.peer()? else { panic!() };
+    /// assert_eq!(pid, std::process::id());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[doc(alias = "last_accepted")]
+    pub fn peer(&self) -> io::Result<Peer> {
+        self.link.peer()
     }
 
     /// Closes this handle; the end is closed with its last handle.

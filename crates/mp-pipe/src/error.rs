@@ -5,7 +5,7 @@ use std::{fmt, io};
 
 use mp_wire::ErrorKind;
 
-/// Says why a message was not sent. Nothing of it was.
+/// Says why a message was not sent. Nothing of it was, but for [`SendError::Unfinished`].
 ///
 /// # Examples
 ///
@@ -24,7 +24,11 @@ pub enum SendError {
     Closed,
     /// There was no room: not now for `try_send`, not in time for `send_timeout`.
     Full,
-    /// The value does not serialize.
+    /// Over TCP: a part of the message is with the kernel when the time is over. Do not send it again: the rest is kept,
+    /// and goes out in [`Connection::flush`](crate::Connection::flush), and before anything else when this end sends,
+    /// or while it waits to receive.
+    Unfinished,
+    /// The value does not serialize, or has a handle, and the connection is over TCP.
     Encode(mp_wire::Error),
     /// Memory or descriptors ran out, or the system refused; [`mp_wire::Error::kind`] tells them apart.
     Failed(mp_wire::Error),
@@ -46,6 +50,7 @@ impl fmt::Display for SendError {
         f.write_str(match self {
             Self::Closed => "the other end of the connection is closed",
             Self::Full => "the connection has no room for the message",
+            Self::Unfinished => "the connection has no room yet for the rest of the message",
             Self::Encode(_) => "the message cannot be encoded",
             Self::Failed(_) => "the message cannot be sent",
         })
@@ -55,7 +60,7 @@ impl fmt::Display for SendError {
 impl Error for SendError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Closed | Self::Full => None,
+            Self::Closed | Self::Full | Self::Unfinished => None,
             Self::Encode(error) | Self::Failed(error) => Some(error),
         }
     }
@@ -65,7 +70,7 @@ impl From<SendError> for io::Error {
     fn from(error: SendError) -> Self {
         let kind = match &error {
             SendError::Closed => io::ErrorKind::BrokenPipe,
-            SendError::Full => io::ErrorKind::TimedOut,
+            SendError::Full | SendError::Unfinished => io::ErrorKind::TimedOut,
             SendError::Encode(_) => io::ErrorKind::InvalidData,
             SendError::Failed(_) => io::ErrorKind::Other,
         };

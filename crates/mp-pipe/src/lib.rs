@@ -2,17 +2,34 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
+mod address;
+mod cipher;
+mod client;
 mod connection;
 mod error;
 mod half;
+mod handshake;
 mod iter;
+mod key;
 mod link;
+mod listen_error;
+mod listener;
+mod peer;
 mod pipe;
+mod stream;
+mod sys;
+mod unix;
 mod wait;
 
+pub use address::Address;
+pub use client::{Client, ClientBuilder};
 pub use connection::Connection;
 pub use error::{RecvError, SendError};
 pub use half::{Receiver, Sender};
 pub use iter::{Iter, Results};
+pub use key::Key;
+pub use listen_error::{Error, ErrorKind};
+pub use listener::{Incoming, Listener, ListenerBuilder};
+pub use peer::{Peer, Users};
 pub use pipe::{pipe, simplex};
 pub use wait::wait;

@@ -1,17 +1,20 @@
 //! One end of a connection, without types: how messages get to the other end.
 //!
-//! The socket is of type `SOCK_SEQPACKET`. It is never made nonblocking: that would be a property of the open socket,
-//! which other processes share. Each call says for itself that it does not wait, and waiting is done in `poll`.
+//! A UNIX socket is of type `SOCK_SEQPACKET`. It is never made nonblocking: that would be a property of the open socket,
+//! which other processes share. Each call says for itself that it does not wait, and waiting is done in `poll`. Over TCP
+//! a [`Stream`] cuts the bytes into messages.
 
 use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use mp_wire::{Deadline, Fd, Limits, Message, Spin, poll, socket};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{RecvError, SendError};
+use crate::stream::{self, Stream};
+use crate::{Peer, RecvError, SendError, peer};
 
 /// Whether looking before sleeping has been paying off in this process.
 static SPIN: Spin = Spin::new();
@@ -26,9 +29,19 @@ thread_local! {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Link {
-    socket: Fd,
+    carrier: Carrier,
     /// The longest message that this end accepts.
     max: u64,
+}
+
+/// What messages travel on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Carrier {
+    /// A UNIX socket, each message a packet, with descriptors.
+    Packets(Fd),
+    /// A TCP socket and what this process has read and written of it.
+    #[serde(skip_deserializing, serialize_with = "stream::refuse")]
+    Stream(Arc<Stream>),
 }
 
 impl Link {
@@ -38,11 +51,32 @@ impl Link {
     }
 
     pub(crate) fn new(socket: OwnedFd) -> Self {
-        Self { socket: Fd::from(socket), max: Limits::default().bytes as u64 }
+        Self::on(Carrier::Packets(Fd::from(socket)))
+    }
+
+    pub(crate) fn over(stream: Stream) -> Self {
+        Self::on(Carrier::Stream(Arc::new(stream)))
+    }
+
+    fn on(carrier: Carrier) -> Self {
+        Self { carrier, max: Limits::default().bytes as u64 }
     }
 
     pub(crate) fn into_socket(self) -> io::Result<OwnedFd> {
-        self.socket.into_owned()
+        match self.carrier {
+            Carrier::Packets(socket) => socket.into_owned(),
+            Carrier::Stream(_) => {
+                let what = "the socket of a connection over TCP cannot be taken out of it";
+                Err(io::Error::new(io::ErrorKind::Unsupported, what))
+            }
+        }
+    }
+
+    pub(crate) fn peer(&self) -> io::Result<Peer> {
+        match &self.carrier {
+            Carrier::Packets(socket) => peer::of_socket(socket),
+            Carrier::Stream(stream) => Ok(Peer::Tcp(stream.peer())),
+        }
     }
 
     pub(crate) fn set_max(&mut self, bytes: usize) {
@@ -57,16 +91,40 @@ impl Link {
         // Taken, not borrowed: a `Serialize` may send a message itself.
         let mut message = SCRATCH.take().unwrap_or_default();
         let result = mp_wire::encode_into(value, &mut message)
-            .and_then(|()| socket::send(&self.socket, &message.bytes, &message.fds, deadline));
+            .map_err(SendError::from_wire)
+            .and_then(|()| self.send_message(&message, deadline));
         message.fds.clear();
         if message.bytes.capacity() <= KEPT {
             SCRATCH.set(Some(message));
         }
-        result.map_err(SendError::from_wire)
+        result
+    }
+
+    fn send_message(&self, message: &Message, deadline: Deadline) -> Result<(), SendError> {
+        match &self.carrier {
+            Carrier::Packets(socket) => {
+                let sent = socket::send(socket, &message.bytes, &message.fds, deadline);
+                sent.map_err(SendError::from_wire)
+            }
+            Carrier::Stream(_) if !message.fds.is_empty() => Err(stream::no_descriptors()),
+            Carrier::Stream(stream) => stream.send(&message.bytes, deadline),
+        }
     }
 
     pub(crate) fn send_bytes(&self, bytes: &[u8], deadline: Deadline) -> Result<(), SendError> {
-        socket::send(&self.socket, bytes, &[], deadline).map_err(SendError::from_wire)
+        match &self.carrier {
+            Carrier::Packets(socket) => {
+                socket::send(socket, bytes, &[], deadline).map_err(SendError::from_wire)
+            }
+            Carrier::Stream(stream) => stream.send(bytes, deadline),
+        }
+    }
+
+    pub(crate) fn flush(&self, deadline: Deadline) -> Result<(), SendError> {
+        match &self.carrier {
+            Carrier::Packets(_) => Ok(()),
+            Carrier::Stream(stream) => stream.flush(deadline),
+        }
     }
 
     pub(crate) fn recv<T: DeserializeOwned>(&self, deadline: Deadline) -> Result<T, RecvError> {
@@ -89,16 +147,30 @@ impl Link {
     fn recv_message(&self, deadline: Deadline) -> Result<Message, RecvError> {
         let bytes = usize::try_from(self.max).unwrap_or(usize::MAX);
         let limits = Limits { bytes, ..Limits::default() };
-        socket::recv_spinning(&self.socket, limits, deadline, &SPIN).map_err(RecvError::from_wire)
+        match &self.carrier {
+            Carrier::Packets(socket) => {
+                let received = socket::recv_spinning(socket, limits, deadline, &SPIN);
+                received.map_err(RecvError::from_wire)
+            }
+            Carrier::Stream(stream) => {
+                Ok(Message { bytes: stream.recv(self.max, deadline)?, fds: Vec::new() })
+            }
+        }
     }
 
     pub(crate) fn poll(&self, deadline: Deadline) -> io::Result<bool> {
-        poll::wait_readable(self.socket.as_fd(), deadline)
+        match &self.carrier {
+            Carrier::Packets(socket) => poll::wait_readable(socket.as_fd(), deadline),
+            Carrier::Stream(stream) => stream.poll(self.max, deadline),
+        }
     }
 }
 
 impl AsFd for Link {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        match &self.carrier {
+            Carrier::Packets(socket) => socket.as_fd(),
+            Carrier::Stream(stream) => stream.as_fd(),
+        }
     }
 }

@@ -51,6 +51,7 @@ pub struct Builder {
     least: usize,
     most: Option<usize>,
     idle: Option<Duration>,
+    timeline: usize,
 }
 
 /// How many workers a pool can grow to, at least.
@@ -58,7 +59,11 @@ const LINES: usize = 255;
 
 impl Builder {
     pub(crate) fn new() -> Self {
-        let method = StartMethod::default();
+        // A pool has threads, where `fork` is refused.
+        let method = match mp_process::get_start_method() {
+            StartMethod::Fork => StartMethod::default(),
+            method => method,
+        };
         Self {
             workers: None,
             max_tasks: None,
@@ -72,6 +77,7 @@ impl Builder {
             least: 1,
             most: None,
             idle: None,
+            timeline: 0,
         }
     }
 
@@ -215,6 +221,12 @@ impl Builder {
         self
     }
 
+    /// Keeps what the workers did when, of the latest this many chunks, for [`Pool::timeline`].
+    pub fn timeline(mut self, chunks: usize) -> Self {
+        self.timeline = chunks;
+        self
+    }
+
     /// Limits the time of each task, as [`Pool::timeout`] does for one call.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.terms.hard = Some(limit);
@@ -290,6 +302,8 @@ impl Builder {
         }
         let lines = most.max(LINES);
         let starter = Starter::new(self.method, recipe, lines, self.backend)?;
-        Live::start(fleet, starter, self.max_tasks, self.terms).map(Pool::from_live)
+        let live = Live::start(fleet, starter, self.max_tasks, self.terms)?;
+        live.keep_timeline(self.timeline);
+        Ok(Pool::from_live(live))
     }
 }

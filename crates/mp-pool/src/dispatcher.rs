@@ -16,6 +16,7 @@
 //! A worker has one unit to run and some queued, so that it need not wait for us between two: more of them
 //! the shorter they are, about [`AHEAD`] worth of time. When that was too many, the next idle worker gets them back.
 
+use record::{Account, Record};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -123,6 +124,8 @@ struct Worker<L> {
     full: bool,
     /// The unit for whose sake it was ended, and why.
     doomed: Option<(u64, TaskError)>,
+    born: Instant,
+    account: Account,
     /// Processor time of the worker when the task at hand began, about: seen at this time.
     cpu: Option<(Instant, Duration)>,
 }
@@ -216,6 +219,7 @@ pub(crate) struct Dispatcher<L> {
     /// Why the pool takes and does nothing any more.
     ended: Option<TaskError>,
     started: Instant,
+    record: Record,
     /// What is to run when the lock is released.
     callbacks: VecDeque<(Arc<Job>, Due)>,
 }
@@ -236,6 +240,7 @@ impl<L: Link> Dispatcher<L> {
             max_tasks,
             ended: None,
             started: Instant::now(),
+            record: Record::default(),
             callbacks: VecDeque::new(),
         }
     }
@@ -256,6 +261,8 @@ impl<L: Link> Dispatcher<L> {
             since: Instant::now(),
             full: false,
             doomed: None,
+            born: Instant::now(),
+            account: Account::default(),
             cpu: None,
         });
         self.dispatch();
@@ -321,6 +328,7 @@ impl<L: Link> Dispatcher<L> {
                     worker.ready = true;
                     worker.since = Instant::now();
                     self.readied += 1;
+                    self.record_ready(slot);
                 }
                 Ok(Some(Reply::Failed(message))) => {
                     self.end(TaskError::Initializer { message });
@@ -347,6 +355,7 @@ impl<L: Link> Dispatcher<L> {
                         worker.note(ticket.nanos);
                         ticket.unit.job.note_pace(ticket.unit.parcel.items(), ticket.nanos);
                         self.release(slot, &ticket);
+                        self.record_unit(slot, &ticket);
                         if panicked && let Some(delay) = ticket.unit.retry(Failure::Panic) {
                             self.delay(ticket.unit, delay);
                         } else {
@@ -495,6 +504,7 @@ impl<L: Link> Dispatcher<L> {
             self.release(id.slot, ticket);
         }
         let worker = self.workers[id.slot].take()?;
+        self.record_end(id.slot, &worker);
         for unit in untouched.into_iter().rev() {
             self.put(unit, true);
         }
@@ -645,6 +655,7 @@ impl<L: Link> Worker<L> {
 
 mod fleet;
 mod limits;
+mod record;
 
 pub(crate) use fleet::Fleet;
 pub(crate) use limits::Cancelled;

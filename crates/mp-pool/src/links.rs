@@ -171,7 +171,7 @@ fn take(channel: &Channel) -> Result<Option<Message>, Broken> {
     };
     match taken {
         Ok(()) => Ok(Some(message)),
-        Err(GetError::Empty | GetError::Closed) => Ok(None),
+        Err(GetError::Empty | GetError::Closed | GetError::Disconnected) => Ok(None),
         Err(GetError::Failed(_)) => Err(Broken),
     }
 }

@@ -15,7 +15,7 @@ use crate::job::{Job, Order};
 use crate::links::{Doorbell, RingLink};
 use crate::supervisor::{Newborn, Starter, Supervisor};
 use crate::terms::Terms;
-use crate::{Backend, Error, ErrorKind, TaskError};
+use crate::{Backend, Error, ErrorKind, Stats, TaskError, Timeline};
 
 pub(crate) type PoolCore = Core<RingLink, Doorbell>;
 
@@ -158,6 +158,18 @@ impl Live {
 
     pub(crate) fn cancel_pending(&self) -> usize {
         if self.is_ours() { self.core.cancel_pending() } else { 0 }
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        if self.is_ours() { self.core.lock().dispatcher.stats() } else { Stats::default() }
+    }
+
+    pub(crate) fn timeline(&self) -> Timeline {
+        if self.is_ours() { self.core.lock().dispatcher.timeline() } else { Timeline::default() }
+    }
+
+    pub(crate) fn keep_timeline(&self, units: usize) {
+        self.core.lock().dispatcher.keep_timeline(units);
     }
 
     pub(crate) fn close(&self) {

@@ -17,7 +17,7 @@ use crate::live::{Live, PoolCore};
 use crate::options::{Options, Single};
 use crate::result::Slot;
 use crate::terms::Terms;
-use crate::{AsyncResult, Error, Future, Retry, TaskError};
+use crate::{AsyncResult, Error, Future, Retry, Stats, TaskError, Timeline};
 
 /// A pool of worker processes.
 ///
@@ -145,6 +145,19 @@ impl Pool {
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if none would be left.
     pub fn shrink(&self, workers: usize) -> Result<(), Error> {
         self.live.resize(|now| now.saturating_sub(workers))
+    }
+
+    /// What the pool has done so far: tasks, start-up, waiting and working of each worker, the slowest tasks.
+    #[must_use]
+    #[doc(alias = "get_insights")]
+    pub fn stats(&self) -> Stats {
+        self.live.stats()
+    }
+
+    /// What the workers did when, as far as [`Builder::timeline`] has it kept.
+    #[must_use]
+    pub fn timeline(&self) -> Timeline {
+        self.live.timeline()
     }
 
     /// The pids of the workers that live now, those that are just starting included.

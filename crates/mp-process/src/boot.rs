@@ -2,19 +2,21 @@
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 
 use mp_wire::{Deadline, Fd, Limits, Message, socket};
 
 use crate::code::Code;
-use crate::current::Current;
+use crate::current::{Current, Identity};
 use crate::image::Image;
+use crate::logging::event;
 use crate::outcome::{self, Failure, Outcome, Panic};
 use crate::process::Entry;
+use crate::settings::Settings;
 use crate::sys::{self, On};
 use crate::wire::{self, First, Hello, Job, Request};
-use crate::{exit, zygote};
+use crate::{exit, finalize, zygote};
 
 /// Takes over a process that was executed with the marker, before `main`. Never returns.
 pub(crate) fn take_over() -> ! {
@@ -23,14 +25,18 @@ pub(crate) fn take_over() -> ! {
         let _ = std::io::stderr().write_all(text.as_bytes());
         sys::exit_now(125);
     };
-    sys::close_all_but(socket.as_fd());
+    sys::close_all_but(&[socket.as_raw_fd()]);
     sys::open_streams();
     // What the standard library does before `main`.
     sys::on_signal(libc::SIGPIPE, On::Ignore);
+    sys::leave_keyboard_to_parent();
+    sys::unblock_signals();
     // For this process, and for those that it forks.
     sys::no_core_dumps();
     match wire::recv::<First>(&socket) {
-        Ok(First::Zygote { program }) if program == Image::get().program() => zygote::serve(socket),
+        Ok(First::Zygote { program, preload }) if program == Image::get().program() => {
+            zygote::serve(socket, preload)
+        }
         Ok(First::Child(job)) => run(socket, *job),
         // Another build, or the parent is gone.
         _ => sys::exit_now(125),
@@ -49,7 +55,7 @@ fn parents_socket() -> Option<Fd> {
 }
 
 /// The beginning of a child that the zygote has forked.
-pub(crate) fn forked(request: Request) -> ! {
+pub(crate) fn forked(request: Request, kept: &[RawFd]) -> ! {
     for (number, stream) in request.streams.iter().enumerate() {
         if let Some(stream) = stream {
             let _ = sys::duplicate_to(stream.as_fd(), number as i32, 0);
@@ -69,8 +75,9 @@ pub(crate) fn forked(request: Request) -> ! {
     }
     // The zygote's values stay where they are, and never drop: this function does not return to them.
     let Some(life) = sys::inherited(sys::SOCKET_FD) else { sys::exit_now(125) };
-    sys::close_all_but(life.as_fd());
-    sys::on_signal(libc::SIGINT, On::Default);
+    let open: Vec<RawFd> = kept.iter().copied().chain([life.as_raw_fd()]).collect();
+    sys::close_all_but(&open);
+    sys::leave_keyboard_to_parent();
     sys::on_signal(libc::SIGQUIT, On::Default);
     sys::unblock_signals();
     let life = Fd::from(life);
@@ -92,7 +99,7 @@ fn greet(life: &Fd) {
 }
 
 #[expect(unsafe_code, reason = "changes the environment where there is one thread")]
-fn set_environment(block: &[u8]) {
+pub(crate) fn set_environment(block: &[u8]) {
     for (name, _) in std::env::vars_os() {
         // SAFETY: a process that has just been forked by one of one thread.
         unsafe { std::env::remove_var(name) };
@@ -106,6 +113,15 @@ fn set_environment(block: &[u8]) {
     }
 }
 
+/// Ties this process to its parent, unless it is to go its own way.
+pub(crate) fn belong(identity: &Identity, life: &Fd) {
+    if identity.detached {
+        sys::on_signal(libc::SIGINT, On::Default);
+    } else {
+        live_with_parent(life);
+    }
+}
+
 /// Ties the life of this process to that of its parent.
 pub(crate) fn live_with_parent(life: &Fd) {
     // If the parent went between the two calls, the second sees it.
@@ -114,16 +130,31 @@ pub(crate) fn live_with_parent(life: &Fd) {
     }
 }
 
+/// Takes on what the parent said, and tells it.
+pub(crate) fn settle(settings: &Settings, life: &Fd) {
+    if settings.is_empty() {
+        return;
+    }
+    let settled = settings.apply();
+    let _ = wire::send(life, &settled);
+    if settled.is_some() {
+        sys::exit_now(125);
+    }
+}
+
 /// Runs a function that was sent, tells what became of it, and ends the process.
 fn run(life: Fd, job: Job) -> ! {
     let outcome = if job.program == Image::get().program() {
         let args = socket::recv(&life, Limits::default(), Deadline::NEVER);
-        live_with_parent(&life);
+        belong(&job.identity, &life);
+        settle(&job.settings, &life);
         sys::set_short_name(&job.identity.name);
         let life = life.clone();
         Current::set(job.identity, life);
         Panic::watch();
-        call(job.entry, args)
+        sys::report_overflow(outcome::overflow);
+        event!(INFO, "child process calling its function");
+        begin().unwrap_or_else(|| call(job.entry, args))
     } else {
         Outcome::Failed(Failure::Stranger)
     };
@@ -131,7 +162,16 @@ fn run(life: Fd, job: Job) -> ! {
     outcome::send(&life, outcome);
     drop(life);
     exit::finish();
+    event!(INFO, "process exiting with exit code {code}");
     std::process::exit(code)
+}
+
+/// Runs what was registered for copies; gives the outcome if that is the end already.
+pub(crate) fn begin() -> Option<Outcome> {
+    match Outcome::of(finalize::run_first) {
+        Outcome::Returned(_) => None,
+        failed @ Outcome::Failed(_) => Some(failed),
+    }
 }
 
 #[expect(unsafe_code, reason = "calls a function that the parent sent")]

@@ -1,17 +1,19 @@
 //! A process that was started.
 
 use std::fmt;
+use std::io::{PipeReader, PipeWriter};
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mp_wire::Deadline;
+use mp_wire::{Deadline, Message};
 use serde::de::DeserializeOwned;
 
 use crate::outcome::{self, Failure, Outcome};
 use crate::record::Record;
-use crate::{Error, ExitStatus, JoinError, JoinErrorKind, registry};
+use crate::settings::Pipes;
+use crate::{Error, ExitStatus, JoinError, JoinErrorKind, memory, registry, tree};
 
 /// A process that was started, whose function returns `R`.
 ///
@@ -34,12 +36,15 @@ use crate::{Error, ExitStatus, JoinError, JoinErrorKind, registry};
 /// ```
 pub struct Child<R> {
     record: Arc<Record>,
+    pipes: Pipes,
+    /// Another handle has taken the place of this one.
+    handed_on: bool,
     value: PhantomData<fn() -> R>,
 }
 
 impl<R> Child<R> {
-    pub(crate) fn new(record: Arc<Record>) -> Self {
-        Self { record, value: PhantomData }
+    pub(crate) fn new(record: Arc<Record>, pipes: Pipes) -> Self {
+        Self { record, pipes, handed_on: false, value: PhantomData }
     }
 
     /// The number of the process.
@@ -131,7 +136,105 @@ impl<R> Child<R> {
     ///
     /// The process belongs to another user by now.
     pub fn interrupt(&self) -> Result<(), Error> {
-        self.record.signal(libc::SIGINT)
+        self.record.interrupt()
+    }
+
+    /// Asks the process to end (`SIGTERM`), gives it so much time, then kills it (`SIGKILL`).
+    ///
+    /// # Blocking
+    ///
+    /// Until the process has ended: `grace`, and then as long as the kernel takes.
+    ///
+    /// # Errors
+    ///
+    /// The process belongs to another user by now.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_process::Process;
+    /// use std::time::Duration;
+    ///
+    /// let child = Process::new(std::thread::sleep, (Duration::from_secs(3600),)).start()?;
+    /// let status = child.terminate_within(Duration::from_secs(5))?;
+    /// assert_eq!(status.signal(), Some(15));
+    /// # Ok::<(), mp_process::Error>(())
+    /// ```
+    pub fn terminate_within(&self, grace: Duration) -> Result<ExitStatus, Error> {
+        self.record.terminate_within(grace)
+    }
+
+    /// Kills the process and all its descendants (`SIGKILL`), also those that this library did not start.
+    ///
+    /// Each is stopped before its children are looked for, so that none starts another unseen. A descendant whose own
+    /// parent has ended is found if the process leads a [group](crate::Process::process_group) that it is still in.
+    ///
+    /// # Python
+    ///
+    /// `kill` there leaves grandchildren behind. Here [`kill`](Self::kill) is enough for those that were started by
+    /// this library; what a child started with `std::process::Command` takes this.
+    ///
+    /// # Errors
+    ///
+    /// One of them belongs to another user by now.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_process::Process;
+    ///
+    /// fn shell() {
+    ///     let _ = std::process::Command::new("sleep").arg("3600").status();
+    /// }
+    ///
+    /// let child = Process::new(shell, ()).start()?;
+    /// child.kill_tree()?;
+    /// assert_eq!(child.wait().signal(), Some(9));
+    /// # Ok::<(), mp_process::Error>(())
+    /// ```
+    pub fn kill_tree(&self) -> Result<(), Error> {
+        tree::kill(&self.record)
+    }
+
+    /// Lets go of a process that has ended; gives the handle back if it runs.
+    ///
+    /// # Python
+    ///
+    /// `Process.close` raises `ValueError` for one that runs. After it nothing can be called, by type.
+    ///
+    /// # Errors
+    ///
+    /// The handle, if the process has not ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_process::Process;
+    ///
+    /// let child = Process::new(|| -> () { loop { std::thread::park() } }, ()).start()?;
+    /// let child = child.close().expect_err("it runs");
+    /// child.kill()?;
+    /// child.wait();
+    /// assert!(child.close().is_ok());
+    /// # Ok::<(), mp_process::Error>(())
+    /// ```
+    pub fn close(self) -> Result<(), Self> {
+        if self.is_alive() { Err(self) } else { Ok(()) }
+    }
+
+    /// Takes the end of the pipe to the process's standard input, if it was [piped](crate::Stdio::piped).
+    pub fn take_stdin(&mut self) -> Option<PipeWriter> {
+        self.pipes.stdin.take()
+    }
+
+    /// Takes the end of the pipe from the process's standard output, if it was [piped](crate::Stdio::piped).
+    pub fn take_stdout(&mut self) -> Option<PipeReader> {
+        self.pipes.stdout.take()
+    }
+
+    /// Takes the end of the pipe from the process's standard error, if it was [piped](crate::Stdio::piped).
+    pub fn take_stderr(&mut self) -> Option<PipeReader> {
+        self.pipes.stderr.take()
     }
 
     /// A descriptor (a pidfd) that can be read, as `poll` and `epoll` say, once the process has ended.
@@ -216,6 +319,13 @@ impl<R> Child<R> {
     where
         R: DeserializeOwned,
     {
+        let message = self.take_message(status)?;
+        let name = self.name();
+        message.decode().map_err(|cause| JoinError::new(name, JoinErrorKind::Decode(cause), status))
+    }
+
+    /// The value as it came.
+    fn take_message(&mut self, status: ExitStatus) -> Result<Message, JoinError> {
         let error = |kind| JoinError::new(self.name(), kind, status);
         if !self.record.is_ours() {
             return Err(error(JoinErrorKind::NotParent));
@@ -224,24 +334,41 @@ impl<R> Child<R> {
             return Err(error(JoinErrorKind::AlreadyJoined));
         };
         match outcome::receive(&life) {
-            Ok(Some(Outcome::Returned(message))) => {
-                message.decode().map_err(|cause| error(JoinErrorKind::Decode(cause)))
-            }
+            Ok(Some(Outcome::Returned(message))) => Ok(message),
             Ok(Some(Outcome::Failed(failure))) => Err(error(match failure {
                 Failure::Panicked(panic) => JoinErrorKind::Panicked(panic),
                 Failure::Arguments(why) => JoinErrorKind::Arguments(why),
                 Failure::Value(why) => JoinErrorKind::Encode(why),
+                Failure::Overflow => JoinErrorKind::StackOverflow,
                 Failure::Stranger => JoinErrorKind::Stranger,
             })),
-            Ok(None) => Err(JoinError::silent(self.name(), status)),
+            Ok(None) => {
+                let memory = status.signal() == Some(libc::SIGKILL)
+                    && !self.record.was_killed()
+                    && memory::explains();
+                Err(JoinError::silent(self.name(), status, memory))
+            }
             Err(cause) => Err(error(JoinErrorKind::Decode(cause))),
         }
+    }
+
+    /// As [`join`](Self::join), without the value.
+    pub(crate) fn finish(mut self) -> Result<(), JoinError> {
+        let status = self.wait();
+        self.take_message(status).map(drop)
+    }
+
+    /// The same child, whatever it returns.
+    pub(crate) fn untyped(mut self) -> Child<()> {
+        let pipes = std::mem::take(&mut self.pipes);
+        self.handed_on = true;
+        Child::new(Arc::clone(&self.record), pipes)
     }
 }
 
 impl<R> Drop for Child<R> {
     fn drop(&mut self) {
-        if self.record.is_ours() {
+        if self.record.is_ours() && !self.handed_on {
             registry::drop_handle(&self.record);
         }
     }
@@ -355,13 +482,31 @@ impl ActiveChild {
         self.0.signal(libc::SIGKILL)
     }
 
+    /// Asks the process to end (`SIGTERM`), gives it so much time, then kills it (`SIGKILL`).
+    ///
+    /// # Errors
+    ///
+    /// The process belongs to another user by now.
+    pub fn terminate_within(&self, grace: Duration) -> Result<ExitStatus, Error> {
+        self.0.terminate_within(grace)
+    }
+
+    /// Kills the process and all its descendants, as [`Child::kill_tree`] does.
+    ///
+    /// # Errors
+    ///
+    /// One of them belongs to another user by now.
+    pub fn kill_tree(&self) -> Result<(), Error> {
+        tree::kill(&self.0)
+    }
+
     /// Interrupts the process (`SIGINT`), as Ctrl-C does; no error if it has ended.
     ///
     /// # Errors
     ///
     /// The process belongs to another user by now.
     pub fn interrupt(&self) -> Result<(), Error> {
-        self.0.signal(libc::SIGINT)
+        self.0.interrupt()
     }
 
     /// A descriptor (a pidfd) that can be read, as `poll` and `epoll` say, once the process has ended.

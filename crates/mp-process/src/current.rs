@@ -9,7 +9,7 @@ use std::time::Duration;
 use mp_wire::{Deadline, Fd};
 use serde::{Deserialize, Serialize};
 
-use crate::{StartMethod, sys};
+use crate::{StartMethod, context, logging, sys};
 
 /// What a child is told about itself.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -18,7 +18,12 @@ pub(crate) struct Identity {
     /// The place among the children of the parent, behind the parent's own place: 1, 2 is the second of the first.
     pub(crate) path: Vec<u32>,
     pub(crate) daemon: bool,
+    /// It may outlive its parent.
+    pub(crate) detached: bool,
     pub(crate) method: StartMethod,
+    /// What the program has chosen for all.
+    pub(crate) chosen: Option<StartMethod>,
+    pub(crate) log: logging::Setup,
     pub(crate) parent: Parent,
 }
 
@@ -45,8 +50,10 @@ impl Current {
 
     /// Remembers it, once in the life of a process. The copy of a parent's own stays behind in a forked child.
     pub(crate) fn set(identity: Identity, life: Fd) -> &'static Self {
+        context::inherit(identity.chosen);
         let current = Box::leak(Box::new(Self { identity, life }));
         CURRENT.store(current, Ordering::Release);
+        logging::inherit(&current.identity.log);
         current
     }
 

@@ -38,6 +38,12 @@ pub enum ErrorKind {
     Threads,
     /// The program cannot be executed once more: it is not to be found, or may not be, or is another one by now.
     Program,
+    /// The child cannot have what it was to have: a user, a directory, a limit. The function did not run.
+    Setting,
+    /// It can be set once, or before the first process only.
+    AlreadySet,
+    /// The function to preload panicked, ended its process, or left threads running.
+    Preload,
     /// No process, descriptor or memory is left.
     Exhausted,
     /// The text is not the name of a start method.
@@ -114,13 +120,16 @@ impl StdError for Error {
 impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         let kind = match error.kind {
-            ErrorKind::Encode | ErrorKind::UnknownMethod => io::ErrorKind::InvalidData,
+            ErrorKind::Encode | ErrorKind::UnknownMethod | ErrorKind::Setting => {
+                io::ErrorKind::InvalidData
+            }
             ErrorKind::NotInProgram | ErrorKind::Captures | ErrorKind::Threads => {
                 io::ErrorKind::Unsupported
             }
             ErrorKind::Program => io::ErrorKind::NotFound,
+            ErrorKind::AlreadySet => io::ErrorKind::AlreadyExists,
             ErrorKind::Exhausted => io::ErrorKind::OutOfMemory,
-            ErrorKind::Io => io::ErrorKind::Other,
+            ErrorKind::Preload | ErrorKind::Io => io::ErrorKind::Other,
         };
         io::Error::new(kind, error)
     }

@@ -8,7 +8,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use mp_wire::Fd;
 use nix::errno::Errno;
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SigSet, Signal};
 
 use crate::{Error, ErrorKind, sys};
 
@@ -38,8 +38,8 @@ pub(crate) fn check() -> Result<(), Error> {
 }
 
 /// Executes this program with one end of a socket pair, and nothing else but the standard streams.
-pub(crate) fn execute(socket: &Fd) -> Result<Executed, Error> {
-    let environment: Vec<CString> = environment()
+pub(crate) fn execute(socket: &Fd, environment: &[u8]) -> Result<Executed, Error> {
+    let environment: Vec<CString> = environment
         .split_inclusive(|&byte| byte == 0)
         .filter_map(|variable| CString::from_vec_with_nul(variable.to_vec()).ok())
         .collect();
@@ -79,7 +79,10 @@ fn try_execute(socket: &Fd, args: &[CString], environment: &[CString]) -> nix::R
         PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF | PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK,
     )?;
     attributes.set_sigdefault(&SigSet::all())?;
-    attributes.set_sigmask(&SigSet::empty())?;
+    // Until the child can tell whose it is.
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGINT);
+    attributes.set_sigmask(&mask)?;
     let run = |path: &std::ffi::CStr| posix_spawn(path, &actions, &attributes, args, environment);
     // The link stays right when the file is renamed, replaced or removed.
     let pid = match run(c"/proc/self/exe") {

@@ -7,7 +7,10 @@ use std::sync::{Mutex, PoisonError};
 use mp_wire::{Deadline, Fd, Limits, socket};
 
 use crate::current::{Current, Identity};
+use crate::logging::event;
 use crate::outcome::{self, Outcome, Panic};
+use crate::settings;
+use crate::start::Plan;
 use crate::sys::{self, Forked};
 use crate::{Error, ErrorKind, boot, exit};
 
@@ -21,7 +24,7 @@ pub(crate) struct Copied {
 
 /// Refuses unless this process has one thread.
 pub(crate) fn check_threads() -> Result<(), Error> {
-    let count = std::fs::read_dir("/proc/self/task").map(Iterator::count).map_err(|error| {
+    let count = sys::count_threads().map_err(|error| {
         let what = "`fork` needs to count the threads of this process, and cannot";
         match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
@@ -42,12 +45,14 @@ pub(crate) fn check_threads() -> Result<(), Error> {
 
 /// Copies this process; the copy runs the function and never returns from here.
 pub(crate) fn fork(
-    identity: Identity,
+    plan: &Plan,
+    environment: Option<Vec<u8>>,
     function: Box<dyn FnOnce() -> Outcome + '_>,
 ) -> Result<Copied, Error> {
     // Two at once would copy each other's sockets.
     static FORKING: Mutex<()> = Mutex::new(());
     let forking = FORKING.lock().unwrap_or_else(PoisonError::into_inner);
+    let identity = plan.identity();
     let failed = |error| Error::from_io("no process can be forked", error);
     let (ours, theirs) = socket::pair().map_err(failed)?;
     let (ours, theirs) = (Fd::from(ours), Fd::from(theirs));
@@ -57,38 +62,65 @@ pub(crate) fn fork(
     let err = io::stderr().lock();
     let _ = out.flush();
     sys::flush_c_streams();
+    // Room for the descriptor of the child, without which there must not be one.
+    let room = sys::pidfd_open(sys::pid()).map_err(failed)?;
+    // A handler of the parent's must not run in the copy.
+    let blocked = sys::Blocked::new();
+    let waits = plan.any_threads || sys::ignores_children();
     match sys::fork().map_err(failed)? {
         Forked::Child => {
+            sys::fresh_signals();
+            sys::leave_keyboard_to_parent();
+            sys::unblock_signals();
             drop((out, err, forking));
-            drop(ours);
-            run(identity, theirs, function)
+            drop((ours, room));
+            if waits && socket::recv(&theirs, Limits::default(), Deadline::NEVER).is_err() {
+                sys::exit_now(125);
+            }
+            run(identity, theirs, plan, environment, function)
         }
         Forked::Parent(pid) => {
-            drop((out, err, theirs));
-            // The child waits for a word: it cannot be gone yet, unless somebody has killed it.
+            drop((out, err, theirs, room));
+            // The number is the child's for as long as nobody reaps it. Nobody can: there is no other thread, no handler
+            // runs now, and the kernel does not do it. Otherwise the child waits for a word, and is not gone yet.
             let process = sys::pidfd_open(pid).map_err(|error| {
                 sys::abandon(pid);
                 failed(error)
             })?;
-            let _ = socket::send(&ours, &[], &[], Deadline::NEVER);
+            drop(blocked);
+            if waits {
+                let _ = socket::send(&ours, &[], &[], Deadline::NEVER);
+            }
             Ok(Copied { pid, process, life: ours })
         }
     }
 }
 
-fn run(identity: Identity, life: Fd, function: Box<dyn FnOnce() -> Outcome + '_>) -> ! {
-    if socket::recv(&life, Limits::default(), Deadline::NEVER).is_err() {
-        sys::exit_now(125);
-    }
-    boot::live_with_parent(&life);
+fn run(
+    identity: Identity,
+    life: Fd,
+    plan: &Plan,
+    environment: Option<Vec<u8>>,
+    function: Box<dyn FnOnce() -> Outcome + '_>,
+) -> ! {
+    boot::belong(&identity, &life);
+    // The frames that own them are the parent's, and never return here.
+    plan.pipes.close_raw();
     sys::no_core_dumps();
+    if let Some(block) = environment {
+        settings::take_environment(&block);
+    }
+    boot::settle(&plan.settings, &life);
     sys::set_short_name(&identity.name);
     Current::set(identity, life.clone());
     Panic::watch();
-    let outcome = function();
+    sys::report_overflow(outcome::overflow);
+    event!(INFO, "child process calling its function");
+    let outcome = boot::begin().unwrap_or_else(function);
     let code = outcome.exit_code();
     outcome::send(&life, outcome);
     exit::finish();
+    event!(INFO, "process exiting with exit code {code}");
     let _ = io::stdout().flush();
     sys::flush_c_streams();
     // Not `exit`: the functions that the parent registered for its own end are the parent's.

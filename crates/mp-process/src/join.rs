@@ -31,6 +31,7 @@ pub struct JoinError {
     name: String,
     kind: JoinErrorKind,
     status: ExitStatus,
+    memory: bool,
 }
 
 /// The ways in which a process ends without a value.
@@ -49,6 +50,10 @@ pub enum JoinErrorKind {
         /// The number of the signal.
         signal: i32,
     },
+    /// The function called too deep, in the thread that it began in. The signal that ended the process is `SIGSEGV`.
+    ///
+    /// In another thread it is [`Killed`](Self::Killed) by that signal.
+    StackOverflow,
     /// The function did not run: its arguments did not decode in the child.
     Arguments(String),
     /// The function returned, but its value did not serialize, or there was no memory to send it.
@@ -67,17 +72,17 @@ pub enum JoinErrorKind {
 
 impl JoinError {
     pub(crate) fn new(name: &str, kind: JoinErrorKind, status: ExitStatus) -> Self {
-        Self { name: name.to_owned(), kind, status }
+        Self { name: name.to_owned(), kind, status, memory: false }
     }
 
     /// The error of a process that ended without a word.
-    pub(crate) fn silent(name: &str, status: ExitStatus) -> Self {
+    pub(crate) fn silent(name: &str, status: ExitStatus, memory: bool) -> Self {
         let kind = match (status.code(), status.signal()) {
             (Some(code), _) => JoinErrorKind::Exited { code },
             (_, Some(signal)) => JoinErrorKind::Killed { signal },
             _ => JoinErrorKind::Unknown,
         };
-        Self::new(name, kind, status)
+        Self { memory, ..Self::new(name, kind, status) }
     }
 
     /// What happened.
@@ -93,6 +98,15 @@ impl JoinError {
             JoinErrorKind::Panicked(panic) => Some(panic),
             _ => None,
         }
+    }
+
+    /// Says whether the process seems to have been killed because memory ran out.
+    ///
+    /// The kernel, or a container's limit, does so by `SIGKILL`, as does whoever kills a process by hand. It is said of one
+    /// that this process did not kill, where the kernel counts such kills since.
+    #[must_use]
+    pub fn is_out_of_memory(&self) -> bool {
+        self.memory
     }
 
     /// How the process ended.
@@ -117,8 +131,10 @@ impl fmt::Display for JoinError {
                 write!(f, "process `{name}` exited with code {code} before its function returned")
             }
             JoinErrorKind::Killed { .. } => {
-                write!(f, "process `{name}` was killed by {}", self.status)
+                write!(f, "process `{name}` was killed by {}", self.status)?;
+                f.write_str(if self.memory { ", as it seems for want of memory" } else { "" })
             }
+            JoinErrorKind::StackOverflow => write!(f, "process `{name}` overflowed its stack"),
             JoinErrorKind::Arguments(why) => {
                 write!(f, "the arguments of process `{name}` did not decode there: {why}")
             }

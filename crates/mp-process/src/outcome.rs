@@ -131,6 +131,8 @@ pub(crate) enum Failure {
     Arguments(String),
     /// The value did not serialize, or there was no memory to send it.
     Value(String),
+    /// It ran out of stack.
+    Overflow,
     /// The child runs another build of the program.
     Stranger,
 }
@@ -188,12 +190,22 @@ pub(crate) fn send(life: &Fd, outcome: Outcome) {
             }
         }
         Outcome::Failed(failure) => {
-            let mut message = mp_wire::encode(&failure).unwrap_or_default();
-            message.bytes.push(FAILED);
+            let bytes = failed(&failure);
             // Whoever closed the other end does not want to know.
-            let _ = socket::send(life, &message.bytes, &[], Deadline::NEVER);
+            let _ = socket::send(life, &bytes, &[], Deadline::NEVER);
         }
     }
+}
+
+fn failed(failure: &Failure) -> Vec<u8> {
+    let mut message = mp_wire::encode(failure).unwrap_or_default();
+    message.bytes.push(FAILED);
+    message.bytes
+}
+
+/// What a child says that is out of stack.
+pub(crate) fn overflow() -> Vec<u8> {
+    failed(&Failure::Overflow)
 }
 
 /// Takes the outcome out of the socket of a child that has ended; `None` if it ended without one.

@@ -8,9 +8,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::code::Code;
+use crate::logging::event;
 use crate::outcome::Outcome;
 use crate::start::{self, Plan};
-use crate::{Child, Error, ErrorKind, StartMethod, Target, registry, target};
+use crate::{Child, Error, ErrorKind, StartMethod, Target, context, registry, target};
 
 /// What runs in the child: it makes its target from its own type, decodes the arguments, and calls.
 pub(crate) type Entry = fn(Message) -> Outcome;
@@ -42,7 +43,7 @@ pub(crate) type Entry = fn(Message) -> Outcome;
 #[must_use = "a process does nothing until it is started"]
 pub struct Process<R> {
     work: Work<R>,
-    plan: Plan,
+    pub(crate) plan: Plan,
 }
 
 /// What there is to run.
@@ -125,7 +126,7 @@ impl<R> Process<R> {
         A: Serialize + DeserializeOwned + Send + 'static,
         R: Serialize + 'static,
     {
-        Self::with(Work::Travels(Box::new(Call { target, args })), StartMethod::default())
+        Self::with(Work::Travels(Box::new(Call { target, args })), None)
     }
 
     /// Makes a process that will run a closure with what it captures, as a copy of this process.
@@ -151,12 +152,12 @@ impl<R> Process<R> {
         F: FnOnce() -> R + Send + 'static,
         R: Serialize,
     {
-        Self::with(Work::Stays(Box::new(function)), StartMethod::Fork)
+        Self::with(Work::Stays(Box::new(function)), Some(StartMethod::Fork))
     }
 
-    fn with(work: Work<R>, method: StartMethod) -> Self {
+    fn with(work: Work<R>, method: Option<StartMethod>) -> Self {
         let number = registry::next_name();
-        let plan = Plan { number, name: None, daemon: None, method, any_threads: false };
+        let plan = Plan::new(number, method);
         Self { work, plan }
     }
 
@@ -201,9 +202,34 @@ impl<R> Process<R> {
         self
     }
 
-    /// Chooses how the process is started; without this by [`StartMethod::Forkserver`].
+    /// Says whether the process may outlive this one; otherwise the kernel ends it with this one, whatever happens.
+    ///
+    /// A detached process is neither ended nor waited for when this one ends. It leads a session of its own, so that the end of
+    /// a terminal is not its end either. While this process lives it is a child like others: it can be joined, and killed.
+    /// Its own children end with it.
+    ///
+    /// # Python
+    ///
+    /// Every child there outlives a parent that is killed, if nobody sees to it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_process::Process;
+    ///
+    /// let child = Process::new(|| 5, ()).detached(true).start()?;
+    /// assert_eq!(child.join()?, 5);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn detached(mut self, detached: bool) -> Self {
+        self.plan.detached = detached;
+        self
+    }
+
+    /// Chooses how the process is started; without this as the program has [chosen](crate::set_start_method), or else by
+    /// [`StartMethod::Forkserver`].
     pub fn start_method(mut self, method: StartMethod) -> Self {
-        self.plan.method = method;
+        self.plan.method = Some(method);
         self
     }
 
@@ -217,7 +243,7 @@ impl<R> Process<R> {
     /// that it calls, needs nothing of the kind, or that no other thread was near it.
     #[expect(unsafe_code, reason = "the copy of a process with threads breaks what they hold")]
     pub unsafe fn fork_with_threads(mut self) -> Self {
-        self.plan.method = StartMethod::Fork;
+        self.plan.method = Some(StartMethod::Fork);
         self.plan.any_threads = true;
         self
     }
@@ -238,14 +264,17 @@ impl<R> Process<R> {
     /// If there is an error, nothing was started: [`ErrorKind::Encode`] if the arguments do not serialize,
     /// [`ErrorKind::NotInProgram`] if this crate is part of a shared library, [`ErrorKind::Captures`] for a
     /// closure made for `fork` with another method, [`ErrorKind::Threads`] for a fork where there are several,
-    /// [`ErrorKind::Program`] if the program cannot be executed once more, [`ErrorKind::Exhausted`], and
-    /// [`ErrorKind::Io`].
+    /// [`ErrorKind::Program`] if the program cannot be executed once more, [`ErrorKind::Setting`] for something that
+    /// the child cannot have, [`ErrorKind::Exhausted`], and [`ErrorKind::Io`].
     pub fn start(self) -> Result<Child<R>, Error>
     where
         R: Serialize + DeserializeOwned,
     {
-        let Self { work, plan } = self;
-        let record = match (work, plan.method) {
+        let Self { work, mut plan } = self;
+        plan.prepare()?;
+        let method = plan.method.unwrap_or_else(context::settle);
+        plan.method = Some(method);
+        let record = match (work, method) {
             (Work::Travels(call), StartMethod::Fork) => {
                 start::copy(&plan, Box::new(move || Outcome::of(move || call.call())))?
             }
@@ -265,7 +294,8 @@ impl<R> Process<R> {
                 return Err(Error::new(ErrorKind::Captures, what));
             }
         };
-        Ok(Child::new(record))
+        event!(DEBUG, child = record.name(), child_pid = record.pid(), %method, "process started");
+        Ok(Child::new(record, plan.pipes))
     }
 }
 
@@ -274,7 +304,7 @@ impl<R> fmt::Debug for Process<R> {
         f.debug_struct("Process")
             .field("name", &self.plan.name())
             .field("daemon", &self.plan.is_daemon())
-            .field("start_method", &self.plan.method)
+            .field("start_method", &self.plan.method())
             .finish_non_exhaustive()
     }
 }

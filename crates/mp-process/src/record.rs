@@ -1,15 +1,22 @@
 //! One child: what its parent knows about it, and how it learns of its end.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use mp_wire::{Deadline, poll};
 
+use crate::logging::event;
+use crate::start::Plan;
 use crate::{Error, ExitStatus, sys};
 
 /// How often to look for a word of the zygote that is on its way, before sleeping for it.
 const LOOKS: u32 = 100;
+
+/// How often, and how long apart, to look whether an interrupt of the keyboard is still on its way.
+const PAUSES: u32 = 100;
+const PAUSE: Duration = Duration::from_micros(500);
 
 /// Who learns how the child ended.
 #[derive(Debug)]
@@ -65,6 +72,7 @@ pub(crate) struct Record {
     serial: u64,
     name: String,
     daemon: bool,
+    detached: bool,
     pid: u32,
     process: OwnedFd,
     reaper: Reaper,
@@ -73,19 +81,31 @@ pub(crate) struct Record {
     asking: Mutex<()>,
     /// The process that started it; copies of that one must not take its status.
     owner: u32,
+    /// This process has sent it `SIGKILL`.
+    killed: AtomicBool,
 }
 
 impl Record {
     pub(crate) fn new(
         serial: u64,
-        name: String,
-        daemon: bool,
+        plan: &Plan,
         pid: u32,
         process: OwnedFd,
         reaper: Reaper,
     ) -> Self {
-        let (status, asking, owner) = (OnceLock::new(), Mutex::new(()), sys::pid());
-        Self { serial, name, daemon, pid, process, reaper, status, asking, owner }
+        Self {
+            serial,
+            name: plan.name(),
+            daemon: plan.is_daemon(),
+            detached: plan.detached,
+            pid,
+            process,
+            reaper,
+            status: OnceLock::new(),
+            asking: Mutex::new(()),
+            owner: sys::pid(),
+            killed: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn serial(&self) -> u64 {
@@ -98,6 +118,10 @@ impl Record {
 
     pub(crate) fn is_daemon(&self) -> bool {
         self.daemon
+    }
+
+    pub(crate) fn is_detached(&self) -> bool {
+        self.detached
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -118,9 +142,54 @@ impl Record {
         if self.status.get().is_some() {
             return Ok(());
         }
+        if signal == libc::SIGKILL {
+            self.killed.store(true, Ordering::Relaxed);
+        }
         sys::pidfd_signal(self.sentinel(), signal).map_err(|error| {
             Error::from_io(format!("process `{}` cannot be signalled", self.name), error)
         })
+    }
+
+    /// Interrupts it, as somebody who means this process.
+    ///
+    /// Of two interrupts of which none has been looked at, the kernel keeps the first. If that is one of the keyboard, the
+    /// process would leave it to this one, and know nothing of ours: so it gets time to look.
+    pub(crate) fn interrupt(&self) -> Result<(), Error> {
+        for _ in 0..PAUSES {
+            if !self.has_pending_interrupt() {
+                return self.signal(libc::SIGINT);
+            }
+            std::thread::sleep(PAUSE);
+        }
+        // It is stopped, or blocks the signal. To its main thread it can still be sent.
+        if self.status.get().is_none()
+            && sys::pidfd_signal_thread(self.sentinel(), libc::SIGINT).is_ok()
+        {
+            return Ok(());
+        }
+        self.signal(libc::SIGINT)
+    }
+
+    fn has_pending_interrupt(&self) -> bool {
+        let path = format!("/proc/{}/status", self.pid);
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let pending = text.lines().find_map(|line| line.strip_prefix("ShdPnd:"));
+        let pending = pending.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        pending.is_some_and(|mask| mask & 1 << (libc::SIGINT - 1) != 0)
+    }
+
+    pub(crate) fn was_killed(&self) -> bool {
+        self.killed.load(Ordering::Relaxed)
+    }
+
+    /// Asks it to end, and kills it if it has not done so in time.
+    pub(crate) fn terminate_within(&self, grace: Duration) -> Result<ExitStatus, Error> {
+        self.signal(libc::SIGTERM)?;
+        if let Some(status) = self.wait(Deadline::after(grace)) {
+            return Ok(status);
+        }
+        self.signal(libc::SIGKILL)?;
+        Ok(self.wait(Deadline::NEVER).unwrap_or(ExitStatus::UNKNOWN))
     }
 
     /// How it ended; `None` if it has not, or if whoever knows has not said so yet.
@@ -128,12 +197,15 @@ impl Record {
         if let Some(status) = self.status.get() {
             return Some(*status);
         }
-        let _asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        let asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(status) = self.status.get() {
             return Some(*status);
         }
         let status = self.ask()?;
-        Some(*self.status.get_or_init(|| status))
+        let status = *self.status.get_or_init(|| status);
+        drop(asking);
+        event!(DEBUG, child = self.name(), child_pid = self.pid, %status, "process ended");
+        Some(status)
     }
 
     fn ask(&self) -> Option<ExitStatus> {
@@ -158,6 +230,12 @@ impl Record {
     fn ask_kernel(&self) -> Option<ExitStatus> {
         if sys::poll(self.sentinel(), libc::POLLIN, 0) == 0 {
             return None;
+        }
+        // Its new parent may be this one, as the first process of a container.
+        if self.is_ours()
+            && let Ok(Some(status)) = sys::reap(self.sentinel())
+        {
+            return Some(status);
         }
         // The kernel tells once its new parent has reaped it, which may be about to happen, or never.
         for pause in [0, 1, 5, 20, 100, 300] {

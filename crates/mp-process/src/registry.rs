@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 
 use mp_wire::{Fd, socket};
 
+use crate::finalize::{First, Last};
 use crate::record::Record;
 use crate::sys;
 use crate::zygote::Zygote;
@@ -30,6 +31,10 @@ struct State {
     serial: u64,
     /// How many children have got a default name.
     named: u32,
+    /// What runs at the end of this process.
+    last: BTreeMap<u64, Last>,
+    /// What runs at the beginning of its copies.
+    first: Vec<First>,
     /// From so many children on it is worth its time to look for those that have ended.
     crowd: usize,
 }
@@ -49,15 +54,22 @@ impl State {
             zygote: None,
             serial: 0,
             named: 0,
+            last: BTreeMap::new(),
+            first: Vec::new(),
             crowd: CROWD,
         }
     }
 }
 
 fn state() -> MutexGuard<'static, State> {
+    hook();
+    lock()
+}
+
+/// Has the registry emptied in copies of this process.
+pub(crate) fn hook() {
     static HOOKED: Once = Once::new();
     HOOKED.call_once(|| sys::at_fork(before_fork, parent_forked, forked));
-    lock()
 }
 
 fn lock() -> MutexGuard<'static, State> {
@@ -173,6 +185,38 @@ pub(crate) fn next_name() -> u32 {
     state.named
 }
 
+pub(crate) fn add_last(last: Last) -> u64 {
+    let mut state = state();
+    state.serial += 1;
+    let serial = state.serial;
+    state.last.insert(serial, last);
+    serial
+}
+
+pub(crate) fn take_last(serial: u64) -> Option<Last> {
+    state().last.remove(&serial)
+}
+
+pub(crate) fn has_last(serial: u64) -> bool {
+    state().last.contains_key(&serial)
+}
+
+/// Takes what runs next of what has at least this priority: the highest, of these the latest.
+pub(crate) fn next_last(least: i32) -> Option<Last> {
+    let mut state = state();
+    let due = state.last.iter().filter(|(_, last)| last.priority >= least);
+    let serial = due.max_by_key(|(serial, last)| (last.priority, **serial)).map(|(&at, _)| at)?;
+    state.last.remove(&serial)
+}
+
+pub(crate) fn add_first(first: First) {
+    state().first.push(first);
+}
+
+pub(crate) fn firsts() -> Vec<First> {
+    state().first.clone()
+}
+
 /// The process that forks children, if there is one.
 pub(crate) fn zygote() -> Option<Arc<Zygote>> {
     state().zygote.clone()
@@ -214,6 +258,9 @@ extern "C" fn forked() {
     let serial = guard.serial;
     let before = std::mem::replace(&mut *guard, State::new());
     guard.serial = serial;
+    guard.first = before.first;
+    // They belong to the parent, and so does what they captured.
+    Box::leak(Box::new(before.last));
     // What a thread of the parent was about to start. That thread does not exist here, and will not close it.
     for (ours, theirs) in before.pending.values() {
         sys::close_raw(ours.as_raw_fd());

@@ -9,30 +9,70 @@ use crate::image::Image;
 use crate::outcome::Outcome;
 use crate::record::{Reaper, Record};
 use crate::registry::{self, Pair};
-use crate::wire::{First, Job};
+use crate::settings::{self, Leads, Pipes, Settings, Settled, Variable};
+use crate::wire::{self, First, Job};
 use crate::zygote::{self, Refusal};
-use crate::{Error, ErrorKind, StartMethod, current_process, execute, exit, fork, sys};
+use crate::{
+    Error, ErrorKind, StartMethod, Stdio, context, current_process, execute, exit, fork, logging,
+    sys,
+};
 
 /// How often another zygote is tried when one was killed just then.
 const ATTEMPTS: u32 = 4;
 
 /// What a process is to be, apart from its function.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) number: u32,
     pub(crate) name: Option<String>,
     pub(crate) daemon: Option<bool>,
-    pub(crate) method: StartMethod,
+    pub(crate) detached: bool,
+    pub(crate) method: Option<StartMethod>,
     pub(crate) any_threads: bool,
+    pub(crate) environment: Vec<Variable>,
+    pub(crate) streams: [Option<Stdio>; 3],
+    pub(crate) settings: Settings,
+    /// The ends of the pipes that stay here.
+    pub(crate) pipes: Pipes,
 }
 
 impl Plan {
+    pub(crate) fn new(number: u32, method: Option<StartMethod>) -> Self {
+        Self {
+            number,
+            name: None,
+            daemon: None,
+            detached: false,
+            method,
+            any_threads: false,
+            environment: Vec::new(),
+            streams: [const { None }; 3],
+            settings: Settings::default(),
+            pipes: Pipes::default(),
+        }
+    }
+
+    /// Completes the settings, and opens what the streams are to be.
+    pub(crate) fn prepare(&mut self) -> Result<(), Error> {
+        if self.detached {
+            self.settings.leads.get_or_insert(Leads::Session);
+        }
+        let streams = std::mem::take(&mut self.streams);
+        (self.settings.streams, self.pipes) = settings::open(streams)
+            .map_err(|error| Error::from_io("no standard streams for a new process", error))?;
+        Ok(())
+    }
+
     /// The name given, or `Process-1:2` for the second child of the first one.
     pub(crate) fn name(&self) -> String {
         self.name.clone().unwrap_or_else(|| {
             let path: Vec<String> = self.path().iter().map(ToString::to_string).collect();
             format!("Process-{}", path.join(":"))
         })
+    }
+
+    pub(crate) fn method(&self) -> StartMethod {
+        self.method.unwrap_or_else(context::get_start_method)
     }
 
     fn path(&self) -> Vec<u32> {
@@ -45,12 +85,15 @@ impl Plan {
         self.daemon.unwrap_or_else(|| current_process().is_daemon())
     }
 
-    fn identity(&self) -> Identity {
+    pub(crate) fn identity(&self) -> Identity {
         Identity {
             name: self.name(),
             path: self.path(),
             daemon: self.is_daemon(),
-            method: self.method,
+            detached: self.detached,
+            method: self.method(),
+            chosen: context::chosen(),
+            log: logging::setup(),
             parent: Parent { name: current_process().name().to_owned(), pid: sys::pid() },
         }
     }
@@ -60,10 +103,15 @@ impl Plan {
 pub(crate) fn function(plan: &Plan, entry: u64, args: &Message) -> Result<Arc<Record>, Error> {
     prepare();
     let program = Image::get().program().to_vec();
-    let job = First::Child(Box::new(Job { program, entry, identity: plan.identity() }));
+    let job = First::Child(Box::new(Job {
+        program,
+        entry,
+        identity: plan.identity(),
+        settings: plan.settings.clone(),
+    }));
     let job = mp_wire::encode(&job);
     let job = job.map_err(|error| Error::from_wire("the process cannot be described", error))?;
-    match plan.method {
+    match plan.method() {
         StartMethod::Spawn => spawned(plan, &job, args),
         _ => forked(plan, &job, args),
     }
@@ -78,13 +126,34 @@ pub(crate) fn copy(
     if !plan.any_threads {
         fork::check_threads()?;
     }
-    let copied = fork::fork(plan.identity(), function)?;
+    let environment = match plan.environment.is_empty() {
+        true => None,
+        false => Some(settings::environment(&plan.environment)?),
+    };
+    let copied = fork::fork(plan, environment, function)?;
     let serial = registry::next_serial();
-    let (name, daemon) = (plan.name(), plan.is_daemon());
-    let record = Record::new(serial, name, daemon, copied.pid, copied.process, Reaper::Here);
+    let record = Record::new(serial, plan, copied.pid, copied.process, Reaper::Here);
     let record = Arc::new(record);
+    settled(plan, &record, &copied.life)?;
     registry::enter(serial, &record, copied.life);
     Ok(record)
+}
+
+/// Waits until the child has taken on what it was told to, if there is anything.
+fn settled(plan: &Plan, record: &Record, life: &Fd) -> Result<(), Error> {
+    if plan.settings.is_empty() {
+        return Ok(());
+    }
+    match wire::recv::<Settled>(life) {
+        Ok(Some((what, errno))) => {
+            record.wait(Deadline::NEVER);
+            let what = format!("process `{}` was not started: {what}", plan.name());
+            let source = std::io::Error::from_raw_os_error(errno);
+            Err(Error::with_source(ErrorKind::Setting, what, source))
+        }
+        // Or it is dead already: whoever joins it learns how.
+        _ => Ok(()),
+    }
 }
 
 fn prepare() {
@@ -106,12 +175,10 @@ fn send(socket: &Fd, job: &Message, args: &Message) -> Result<(), Error> {
 fn spawned(plan: &Plan, job: &Message, args: &Message) -> Result<Arc<Record>, Error> {
     execute::check()?;
     let (pair, ours, theirs) = pair()?;
-    let executed = execute::execute(&theirs)?;
+    let executed = execute::execute(&theirs, &settings::environment(&plan.environment)?)?;
     drop(theirs);
     pair.sent();
-    let (name, daemon) = (plan.name(), plan.is_daemon());
-    let record =
-        Record::new(pair.serial(), name, daemon, executed.pid, executed.process, Reaper::Here);
+    let record = Record::new(pair.serial(), plan, executed.pid, executed.process, Reaper::Here);
     let record = Arc::new(record);
     match send(&ours, job, args) {
         // It waited for the first of them, and the end of its socket ends it.
@@ -122,6 +189,7 @@ fn spawned(plan: &Plan, job: &Message, args: &Message) -> Result<Arc<Record>, Er
         }
         // It is dead already: whoever joins it learns how.
         _ => {
+            settled(plan, &record, &ours)?;
             registry::enter(pair.serial(), &record, ours);
             Ok(record)
         }
@@ -133,12 +201,13 @@ fn forked(plan: &Plan, job: &Message, args: &Message) -> Result<Arc<Record>, Err
         let zygote = zygote::get()?;
         let (pair, ours, theirs) = pair()?;
         send(&ours, job, args)?;
-        match zygote::fork(&zygote, &pair, &ours, theirs) {
+        let environment = settings::environment(&plan.environment)?;
+        match zygote::fork(&zygote, &pair, &ours, theirs, environment) {
             Ok(born) => {
-                let (name, daemon) = (plan.name(), plan.is_daemon());
                 let serial = pair.serial();
-                let record = Record::new(serial, name, daemon, born.pid, born.process, born.reaper);
+                let record = Record::new(serial, plan, born.pid, born.process, born.reaper);
                 let record = Arc::new(record);
+                settled(plan, &record, &ours)?;
                 registry::enter(serial, &record, ours);
                 return Ok(record);
             }

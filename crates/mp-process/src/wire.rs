@@ -3,8 +3,10 @@
 //! ```text
 //! parent → zygote   First::Zygote, once; then a Request for each child, with the child's end of its socket
 //! parent → child    First::Child, then the arguments, as a message of their own
+//! zygote → parent   Loaded, if it has a function to preload
 //! zygote → parent   a Note in the child's pipe: it ended, or it could not be forked
-//! child  → parent   Hello, if the zygote forked it, before it reads anything; then the outcome
+//! child  → parent   Hello, if the zygote forked it, before it reads anything; Settled, if it has settings;
+//!                   then the outcome
 //! ```
 //!
 //! The child says hello before it reads what to run. So a parent that sees the socket close without a hello knows that
@@ -15,12 +17,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::current::Identity;
+use crate::settings::Settings;
 
 /// The first message to a process that was executed, or forked by the zygote.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum First {
     /// Fork children on request.
-    Zygote { program: Vec<u8> },
+    Zygote { program: Vec<u8>, preload: Option<u64> },
     /// Run a function. Its arguments follow.
     Child(Box<Job>),
 }
@@ -33,6 +36,7 @@ pub(crate) struct Job {
     /// The place of a [`crate::process::Entry`].
     pub(crate) entry: u64,
     pub(crate) identity: Identity,
+    pub(crate) settings: Settings,
 }
 
 /// A request to the zygote: fork a child.

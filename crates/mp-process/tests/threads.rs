@@ -111,6 +111,31 @@ fn threads_that_allocate_and_print_do_not_disturb() {
     });
 }
 
+/// W-40. `MP_PROCESS_TRIALS` says how often.
+#[test]
+fn busy_threads_do_not_hang_starts() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let trials = std::env::var("MP_PROCESS_TRIALS").ok().and_then(|text| text.parse().ok());
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            // Locks of the allocator, of standard output, of the environment.
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let text = std::hint::black_box(vec![7_u8; 1 << 16]);
+                    drop((std::io::stdout().lock(), std::env::var("PATH"), text));
+                }
+            });
+        }
+        for i in 0..trials.unwrap_or(100_u32) {
+            let method = if i % 8 == 0 { StartMethod::Spawn } else { StartMethod::Forkserver };
+            let child = Process::new(|i: u32| i + 1, (i,)).start_method(method).start().unwrap();
+            assert_eq!(child.join().unwrap(), i + 1);
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+}
+
 #[test]
 fn several_threads_wait_for_one_child() {
     for method in FRESH {

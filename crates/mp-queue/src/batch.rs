@@ -291,7 +291,7 @@ impl<T: DeserializeOwned> Iterator for Drain<'_, T> {
                 self.over = !matches!(error.kind(), ErrorKind::Decode | ErrorKind::DescriptorsLost);
                 Some(Err(error))
             }
-            Err(GetError::Empty | GetError::Closed) => {
+            Err(GetError::Empty | GetError::Closed | GetError::Disconnected) => {
                 self.over = true;
                 None
             }

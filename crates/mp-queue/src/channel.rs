@@ -23,11 +23,12 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mp_shared::ring::{self, Item, Record, Ring};
+use mp_shared::ring::{self, Item, Nudge, Record, Ring, Target};
 use mp_wire::peek::{self, Tag};
 use mp_wire::{Deadline, Fd, Message, poll, socket};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::error::{no_memory, refused, untaken};
 use crate::{Error, ErrorKind, GetError, PutError, registry};
 
 /// A queue of messages that are bytes and descriptors; what they mean is up to its users.
@@ -97,9 +98,8 @@ impl Channel {
         Self::over(Ring::bounded(messages.get()))
     }
 
-    fn over(ring: Result<Ring, mp_shared::Error>) -> Result<Self, Error> {
-        let ring =
-            ring.map_err(|error| Error::shared("cannot make the memory of a queue", error))?;
+    pub(crate) fn over(ring: Result<Ring, mp_shared::Error>) -> Result<Self, Error> {
+        let ring = ring.map_err(no_memory)?;
         let (sender, receiver) = socket::pair().map_err(|error| {
             Error::with_source(ErrorKind::Exhausted, "cannot make the socket of a queue", error)
         })?;
@@ -198,9 +198,23 @@ impl Channel {
         want_fds: bool,
     ) -> Result<(), GetError> {
         message.fds.clear();
+        message.fds = self.get_to(&mut message.bytes, deadline, Nudge::Ignore, want_fds)?;
+        Ok(())
+    }
+
+    /// Takes the first message into a target, and gives its descriptors.
+    #[inline]
+    pub(crate) fn get_to(
+        &self,
+        target: &mut impl Target,
+        deadline: Deadline,
+        nudge: Nudge,
+        want_fds: bool,
+    ) -> Result<Vec<Fd>, GetError> {
         let taken = self.0.ring.get_around(
-            &mut message.bytes,
+            target,
             deadline,
+            nudge,
             |item| self.look_beside(item, want_fds),
             |beside| {
                 if let Beside::Fds(_) = beside {
@@ -210,20 +224,17 @@ impl Channel {
             },
         );
         match taken {
-            Ok((_, Beside::Fds(fds))) => message.fds = fds,
-            Ok((_, Beside::Nothing | Beside::Unwanted)) => {}
+            Ok((_, Beside::Fds(fds))) => Ok(fds),
+            Ok((_, Beside::Nothing | Beside::Unwanted)) => Ok(Vec::new()),
             Ok((_, Beside::Missing)) => {
                 let what = "the descriptors of the item are not there";
-                return Err(GetError::Failed(Error::new(ErrorKind::DescriptorsLost, what)));
+                Err(GetError::Failed(Error::new(ErrorKind::DescriptorsLost, what)))
             }
-            Err(error) => {
-                return Err(untaken(error, |error| {
-                    let what = "the descriptors of the item cannot be received";
-                    GetError::Failed(Error::wire(what, error))
-                }));
-            }
+            Err(error) => Err(untaken(error, |error| {
+                let what = "the descriptors of the item cannot be received";
+                GetError::Failed(Error::wire(what, error))
+            })),
         }
-        Ok(())
     }
 
     /// Peeks at the packet of a record. An error leaves both where they are.
@@ -256,13 +267,12 @@ impl Channel {
         deadline: Deadline,
     ) -> Result<(), (usize, PutError)> {
         let mut start = 0;
-        let records: Vec<(u64, &[u8])> = ends
-            .iter()
-            .map(|&end| (0, bytes.get(std::mem::replace(&mut start, end)..end).unwrap_or_default()))
-            .collect();
+        let records = ends.iter().map(|&end| {
+            (0, bytes.get(std::mem::replace(&mut start, end)..end).unwrap_or_default())
+        });
         self.0
             .ring
-            .put_many(&records, deadline)
+            .put_each(records, deadline)
             .map_err(|error| (error.put, refused(error.cause, |never| match never {})))
     }
 
@@ -311,6 +321,16 @@ impl Channel {
         self.len() == 0
     }
 
+    /// The most bytes that its messages have together; `None` without a bound.
+    #[must_use]
+    pub fn byte_capacity(&self) -> Option<NonZero<usize>> {
+        self.0.ring.byte_capacity().and_then(NonZero::new)
+    }
+
+    pub(crate) fn ring(&self) -> &Ring {
+        &self.0.ring
+    }
+
     /// The most messages that it holds; `None` without a bound.
     #[must_use]
     pub fn capacity(&self) -> Option<NonZero<usize>> {
@@ -334,38 +354,6 @@ impl Inner {
     pub(crate) fn id(&self) -> u128 {
         self.ring.segment().id()
     }
-}
-
-fn refused<E>(error: ring::PutError<E>, hook: impl FnOnce(E) -> PutError) -> PutError {
-    match error {
-        ring::PutError::Full => PutError::Full,
-        ring::PutError::Closed => PutError::Closed,
-        ring::PutError::TooLarge => {
-            let what = "the item is larger than a queue takes";
-            PutError::Failed(Error::new(ErrorKind::TooLarge, what))
-        }
-        ring::PutError::Hook(error) => hook(error),
-        ring::PutError::Failed(error) => {
-            PutError::Failed(Error::shared("the item cannot be put", error))
-        }
-        _ => PutError::Failed(unknown()),
-    }
-}
-
-fn untaken<E>(error: ring::GetError<E>, hook: impl FnOnce(E) -> GetError) -> GetError {
-    match error {
-        ring::GetError::Empty => GetError::Empty,
-        ring::GetError::Closed => GetError::Closed,
-        ring::GetError::Hook(error) => hook(error),
-        ring::GetError::Failed(error) => {
-            GetError::Failed(Error::shared("the item cannot be taken", error))
-        }
-        _ => GetError::Failed(unknown()),
-    }
-}
-
-fn unknown() -> Error {
-    Error::new(ErrorKind::Io, "the ring of the queue failed")
 }
 
 /// A number, never zero, that tells a packet from one that another process, or this one earlier, has left without a

@@ -3,6 +3,8 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use mp_shared::ring;
+
 /// An error of making or using a queue, beyond its being full, empty or closed.
 ///
 /// # Examples
@@ -127,6 +129,8 @@ pub enum PutError {
     Full,
     /// The queue is closed: nobody puts anything any more.
     Closed,
+    /// There was no room, and nobody is left to make any: all [`Receiver`](crate::Receiver)s are gone.
+    Disconnected,
     /// The item does not serialize, or there is no memory for it.
     Failed(Error),
 }
@@ -150,6 +154,8 @@ pub enum GetError {
     Empty,
     /// The queue is closed and has no items left: nothing comes any more.
     Closed,
+    /// There are no items left, and nobody is left to put any: all [`Sender`](crate::Sender)s are gone.
+    Disconnected,
     /// The item is not of this type, or could not be received. The next one can be.
     Failed(Error),
 }
@@ -161,6 +167,12 @@ macro_rules! predicates {
             #[must_use]
             pub fn is_timeout(&self) -> bool {
                 matches!(self, Self::$late)
+            }
+
+            /// Says whether nobody has the other end any more.
+            #[must_use]
+            pub fn is_disconnected(&self) -> bool {
+                matches!(self, Self::Disconnected)
             }
 
             /// Says whether the queue is closed.
@@ -189,6 +201,7 @@ impl fmt::Display for PutError {
         match self {
             Self::Full => f.write_str("the queue is full"),
             Self::Closed => f.write_str("the queue is closed"),
+            Self::Disconnected => f.write_str("the queue is full and nobody reads it any more"),
             Self::Failed(error) => error.fmt(f),
         }
     }
@@ -199,7 +212,58 @@ impl fmt::Display for GetError {
         match self {
             Self::Empty => f.write_str("the queue is empty"),
             Self::Closed => f.write_str("the queue is closed and empty"),
+            Self::Disconnected => {
+                f.write_str("the queue is empty and nobody writes to it any more")
+            }
             Self::Failed(error) => error.fmt(f),
         }
     }
+}
+
+#[cold]
+pub(crate) fn refused<E>(error: ring::PutError<E>, hook: impl FnOnce(E) -> PutError) -> PutError {
+    match error {
+        ring::PutError::Full => PutError::Full,
+        ring::PutError::Closed => PutError::Closed,
+        ring::PutError::TooLarge => {
+            let what = "the item is larger than a queue takes";
+            PutError::Failed(Error::new(ErrorKind::TooLarge, what))
+        }
+        ring::PutError::Hook(error) => hook(error),
+        ring::PutError::Failed(error) => {
+            PutError::Failed(Error::shared("the item cannot be put", error))
+        }
+        _ => PutError::Failed(unknown()),
+    }
+}
+
+#[cold]
+pub(crate) fn untaken<E>(error: ring::GetError<E>, hook: impl FnOnce(E) -> GetError) -> GetError {
+    match error {
+        ring::GetError::Empty => GetError::Empty,
+        ring::GetError::Closed => GetError::Closed,
+        ring::GetError::Hook(error) => hook(error),
+        ring::GetError::Failed(error) => {
+            GetError::Failed(Error::shared("the item cannot be taken", error))
+        }
+        _ => GetError::Failed(unknown()),
+    }
+}
+
+fn unknown() -> Error {
+    Error::new(ErrorKind::Io, "the ring of the queue failed")
+}
+
+pub(crate) fn no_memory(error: mp_shared::Error) -> Error {
+    Error::shared("cannot make the memory of a queue", error)
+}
+
+/// For rings without hooks.
+pub(crate) fn not_put(error: ring::PutError) -> PutError {
+    refused(error, |never| match never {})
+}
+
+/// For rings without hooks.
+pub(crate) fn not_got(error: ring::GetError) -> GetError {
+    untaken(error, |never| match never {})
 }

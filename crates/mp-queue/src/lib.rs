@@ -5,11 +5,24 @@
 compile_error!("mp-queue works on Linux alone: it rests on memfds, futexes and SCM_RIGHTS");
 
 mod batch;
+mod builder;
+mod bytes;
 pub mod channel;
+mod ends;
 mod error;
+mod handle;
+mod plain;
 mod queue;
 mod registry;
+mod select;
 
 pub use batch::{Batch, Drain, PutManyError};
+pub use builder::Builder;
+pub use bytes::{BytesQueue, BytesRef, Reservation};
+pub use ends::{Receiver, Sender};
 pub use error::{Error, ErrorKind, GetError, PutError};
+#[doc(no_inline)]
+pub use mp_shared::{Source, Waitable, wait};
+pub use plain::PlainQueue;
 pub use queue::{IntoIter, Iter, Queue, Results};
+pub use select::Select;

@@ -1,17 +1,21 @@
 //! The typed queue.
 
-use std::cell::Cell;
 use std::fmt;
 use std::iter::FusedIterator;
 use std::marker::PhantomData;
 use std::num::NonZero;
 use std::time::Duration;
 
-use mp_wire::{Deadline, Message, encode_into};
+use mp_shared::ring::{Nudge, Target};
+use mp_shared::segment::Segment;
+use mp_shared::{Source, Waitable};
+use mp_wire::{Buffer, Deadline};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::builder::Builder;
 use crate::channel::Channel;
+use crate::ends::{self, Receiver, Sender};
 use crate::{Error, ErrorKind, GetError, PutError};
 
 /// A queue between processes: any number of producers, any number of consumers, first in, first out.
@@ -62,22 +66,17 @@ pub struct Queue<T> {
     item: PhantomData<fn(T) -> T>,
 }
 
-/// A buffer that a large item has left is not kept.
-const KEEP: usize = 1 << 20;
+/// A buffer that an item is copied into.
+struct Copied(Buffer);
 
-thread_local! {
-    /// Taken out while it is in use: `Serialize` and `Deserialize` may use a queue themselves.
-    static SCRATCH: Cell<Message> = const { Cell::new(Message { bytes: Vec::new(), fds: Vec::new() }) };
-}
-
-fn with_scratch<R>(use_it: impl FnOnce(&mut Message) -> R) -> R {
-    let mut message = SCRATCH.take();
-    let result = use_it(&mut message);
-    message.fds.clear();
-    if message.bytes.capacity() <= KEEP {
-        SCRATCH.set(message);
+impl Target for Copied {
+    #[inline]
+    fn fill(&mut self, segment: &Segment, at: usize, len: usize) -> Result<(), mp_shared::Error> {
+        match self.0.room(len) {
+            Some(room) => segment.copy_out(at, room),
+            None => segment.append_to(at, len, self.0.large(0)),
+        }
     }
-    result
 }
 
 impl<T> Queue<T> {
@@ -111,14 +110,26 @@ impl<T> Queue<T> {
     /// ```
     #[doc(alias = "maxsize")]
     pub fn bounded(items: usize) -> Result<Self, Error> {
-        let items = NonZero::new(items).ok_or_else(|| {
-            let what = "a queue without room for an item is of no use; `Queue::new` has no bound";
-            Error::new(ErrorKind::InvalidInput, what)
-        })?;
-        Channel::bounded(items).map(Self::over)
+        Self::builder().capacity(items).build()
     }
 
-    fn over(channel: Channel) -> Self {
+    /// Starts to make a queue with other bounds.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_queue::Queue;
+    ///
+    /// let queue = Queue::builder().capacity(100).byte_capacity(1000).build()?;
+    /// queue.put(&vec![0_u8; 900])?;
+    /// assert!(queue.try_put(&vec![0_u8; 200]).unwrap_err().is_timeout());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn builder() -> Builder<Self> {
+        Builder::new()
+    }
+
+    pub(crate) fn over(channel: Channel) -> Self {
         Self { channel, item: PhantomData }
     }
 
@@ -144,13 +155,30 @@ impl<T> Queue<T> {
     #[must_use]
     #[doc(alias = "full")]
     pub fn is_full(&self) -> bool {
-        self.capacity().is_some_and(|capacity| self.len() >= capacity)
+        self.channel.ring().is_full().unwrap_or(false)
     }
 
     /// The most items that it holds; `None` without a bound.
     #[must_use]
     pub fn capacity(&self) -> Option<usize> {
         self.channel.capacity().map(NonZero::get)
+    }
+
+    /// The most bytes that its items have together, as they are encoded; `None` without a bound.
+    #[must_use]
+    pub fn byte_capacity(&self) -> Option<usize> {
+        self.channel.byte_capacity().map(NonZero::get)
+    }
+
+    /// How many bytes of memory the queue takes at this moment. They follow the backlog up and down.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Io`] if the system refuses to tell.
+    pub fn resident(&self) -> Result<u64, Error> {
+        let what = "cannot ask about the memory of the queue";
+        let resident = self.channel.ring().segment().resident();
+        resident.map_err(|error| Error::shared(what, error))
     }
 
     /// Closes the queue, for everyone and for good: nothing is put any more.
@@ -173,6 +201,51 @@ impl<T> Queue<T> {
     /// ```
     pub fn close(&self) {
         self.channel.close();
+    }
+
+    /// Checks that the queue is closed; there is no thread to wait for.
+    ///
+    /// # Python
+    ///
+    /// `Queue.join_thread`, which waits until a background thread has sent what was put. Here that is so when `put` returns, so
+    /// a process may always end, and be joined, with items of its in the queue. `cancel_join_thread`, which lets a process end without
+    /// sending them, has nothing to do.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] before [`close`](Self::close), as in Python.
+    pub fn join_thread(&self) -> Result<(), Error> {
+        if self.is_closed() {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::InvalidInput, "the queue is not closed"))
+    }
+
+    /// Does nothing: no process waits for others to read what it has put.
+    pub fn cancel_join_thread(&self) {}
+
+    /// Makes two ends, one to put and one to get, that notice when nobody has the other any more.
+    ///
+    /// Only ends count: a process with another handle on the queue may put without being noticed. So drop those.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Exhausted`] if there is no descriptor left.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_queue::{GetError, Queue};
+    ///
+    /// let (sender, receiver) = Queue::new()?.split()?;
+    /// sender.put(&1)?;
+    /// drop(sender);
+    /// assert_eq!(receiver.get()?, 1);
+    /// assert!(matches!(receiver.get(), Err(GetError::Disconnected)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn split(self) -> Result<(Sender<T>, Receiver<T>), Error> {
+        ends::split(self)
     }
 
     /// Says whether the queue is closed; there may be items left.
@@ -213,11 +286,8 @@ impl<T: Serialize> Queue<T> {
     }
 
     fn put_until(&self, item: &T, deadline: Deadline) -> Result<(), PutError> {
-        with_scratch(|message| {
-            encode_into(item, message)
-                .map_err(|error| PutError::Failed(Error::wire("the item cannot be put", error)))?;
-            self.channel.put(&[&message.bytes], &message.fds, deadline)
-        })
+        mp_wire::encode_with(item, |bytes, fds| self.channel.put(&[bytes], fds, deadline))
+            .map_err(|error| PutError::Failed(Error::wire("the item cannot be put", error)))?
     }
 }
 
@@ -263,12 +333,14 @@ impl<T: DeserializeOwned> Queue<T> {
     }
 
     fn get_until(&self, deadline: Deadline) -> Result<T, GetError> {
-        with_scratch(|message| {
-            self.channel.get(message, deadline)?;
-            message
-                .decode()
-                .map_err(|error| GetError::Failed(Error::wire("the item cannot be decoded", error)))
-        })
+        self.get_nudged(deadline, Nudge::Ignore)
+    }
+
+    pub(crate) fn get_nudged(&self, deadline: Deadline, nudge: Nudge) -> Result<T, GetError> {
+        let mut copied = Copied(Buffer::new());
+        let fds = self.channel.get_to(&mut copied, deadline, nudge, true)?;
+        mp_wire::decode(copied.0.bytes(), &fds)
+            .map_err(|error| GetError::Failed(Error::wire("the item cannot be decoded", error)))
     }
 
     /// Takes items until the queue is closed and empty.
@@ -341,7 +413,7 @@ impl<T: DeserializeOwned> Iterator for Results<'_, T> {
         while !self.over {
             match self.queue.get() {
                 Ok(item) => return Some(Ok(item)),
-                Err(GetError::Closed) => self.over = true,
+                Err(GetError::Closed | GetError::Disconnected) => self.over = true,
                 Err(GetError::Failed(error)) => {
                     // Of damaged memory there is no next item.
                     self.over = error.kind() == ErrorKind::Corrupt;
@@ -397,6 +469,17 @@ impl<T: DeserializeOwned> IntoIterator for Queue<T> {
 
     fn into_iter(self) -> IntoIter<T> {
         IntoIter { queue: self, over: false }
+    }
+}
+
+/// Ready when there is an item, or the queue is closed.
+impl<T> Waitable for Queue<T> {
+    fn source(&self) -> Source<'_> {
+        self.channel.ring().source()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.channel.ring().is_ready()
     }
 }
 

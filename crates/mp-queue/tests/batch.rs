@@ -17,7 +17,7 @@ fn numbers(range: std::ops::Range<u64>) -> Vec<u64> {
 fn order() {
     let queue = Queue::new().unwrap();
     queue.put_many(0..10_000_u64).unwrap();
-    queue.put_many(&numbers(10_000..10_001)).unwrap();
+    queue.put_many(numbers(10_000..10_001)).unwrap();
     queue.put_many(Vec::<u64>::new()).unwrap();
     let mut next = 0;
     while next < 10_001 {

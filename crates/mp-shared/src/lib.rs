@@ -38,6 +38,7 @@ mod value;
 mod vec;
 #[cfg(feature = "ndarray")]
 mod views;
+mod wait;
 pub mod word;
 
 /// Plain data: what a shared value can be made of.
@@ -62,3 +63,4 @@ pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use semaphore::{AcquireError, BoundedSemaphore, ReleaseError, Semaphore, SemaphoreGuard};
 pub use value::{Value, ValueGuard};
 pub use vec::{SharedVec, SharedVecGuard};
+pub use wait::{Source, Waitable, wait};

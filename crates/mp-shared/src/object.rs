@@ -133,7 +133,7 @@ impl Shape {
 }
 
 /// FNV-1a. It tells types apart that were confused, not those of an attacker.
-fn hash(text: &str) -> u64 {
+pub(crate) fn hash(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })

@@ -3,6 +3,7 @@
 mod error;
 mod get;
 mod layout;
+mod lend;
 mod put;
 mod record;
 
@@ -11,15 +12,21 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytemuck::Pod;
 use mp_wire::{Deadline, Fd};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 pub use self::error::{GetError, PutError, PutManyError};
+pub use self::get::Target;
 use self::layout::{
     ARENA, BACKED, HEADER_AT, Head, Header, Place, Tail, UNIT, arena_size, arena_start,
 };
-use crate::robust::{LockError, RawLock};
+pub use self::lend::{Lent, Reservation};
+use crate::object::hash;
+use crate::robust::LockError;
+use crate::robust::linked::{Cell, keep};
 use crate::segment::{HEADER_LEN, Segment, View};
+use crate::wait::{Source, Waitable};
 use crate::{Error, ErrorKind};
 use mp_wire::Spin;
 
@@ -68,6 +75,7 @@ pub struct Ring {
     header: View<Header>,
     segment: Segment,
     capacity: u64,
+    byte_capacity: u64,
     record_limit: u64,
     last_arena: u32,
     local: Arc<Local>,
@@ -87,6 +95,15 @@ pub struct Item {
     pub tag: u64,
     /// How many items were put before it.
     pub sequence: u64,
+}
+
+/// What a consumer that waits for an item does if it is woken and there is none; see [`Ring::nudge`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nudge {
+    /// It goes on waiting.
+    Ignore,
+    /// It returns, as if the deadline had passed.
+    Return,
 }
 
 /// One of several records that were taken together.
@@ -115,7 +132,9 @@ pub struct Record {
 #[must_use]
 pub struct Builder {
     capacity: u64,
+    byte_capacity: u64,
     record_limit: u64,
+    label: u64,
     reserve: usize,
 }
 
@@ -126,10 +145,24 @@ impl Builder {
         self
     }
 
+    /// Lets the items in the ring have at most so many bytes together; zero stands for no bound.
+    ///
+    /// A record that is larger than that alone is [`PutError::TooLarge`].
+    pub fn byte_capacity(mut self, bytes: usize) -> Self {
+        self.byte_capacity = bytes as u64;
+        self
+    }
+
     /// Lets a record have at most so many bytes.
     pub fn record_limit(mut self, bytes: usize) -> Self {
         self.record_limit = bytes as u64;
         self
+    }
+
+    /// Makes it one of items of this type, which [`Ring::is_of`] tells: each of as many bytes as a `T` has.
+    pub fn of<T: Pod>(mut self) -> Self {
+        self.label = label::<T>();
+        self.record_limit(size_of::<T>())
     }
 
     /// Lets the ring take at most so many addresses, rounded down to a power of two: four times the largest
@@ -159,13 +192,17 @@ impl Builder {
         segment.commit(first..first + ARENA)?;
         let header = segment.bind::<Header>(HEADER_AT)?;
         header.capacity.store(self.capacity, Ordering::Relaxed);
+        header.byte_capacity.store(self.byte_capacity, Ordering::Relaxed);
+        header.label.store(self.label, Ordering::Relaxed);
         header.record_limit.store(self.record_limit, Ordering::Relaxed);
         header.last_arena.store(last_arena, Ordering::Relaxed);
         let place = Place { epoch: 0, arena: 0 };
         let size = ARENA as u64;
-        let tail = Tail { position: 0, items: 0, place, backed: size, limit: size, taken: 0 };
+        let (position, items, bytes) = (0, 0, 0);
+        let (backed, limit, taken, taken_bytes) = (size, size, 0, 0);
+        let tail = Tail { position, items, place, backed, limit, taken, bytes, taken_bytes };
         header.tail.init(&tail);
-        header.head.init(&Head { position: 0, items: 0, place, freed: 0, put: 0 });
+        header.head.init(&Head { position, items, place, freed: 0, put: 0, bytes });
         Ring::open(segment)
     }
 }
@@ -191,7 +228,13 @@ impl Ring {
 
     /// Starts to make a ring with other settings.
     pub fn builder() -> Builder {
-        Builder { capacity: 0, record_limit: u64::MAX, reserve: RESERVE }
+        Builder {
+            capacity: 0,
+            byte_capacity: 0,
+            record_limit: u64::MAX,
+            label: 0,
+            reserve: RESERVE,
+        }
     }
 
     fn open(segment: Segment) -> Result<Self, Error> {
@@ -204,9 +247,12 @@ impl Ring {
         // An item fits into the last arena but one, together with its head and a jump. So the largest finds place in an
         // empty ring always: if what is left of one of the two is too small, at the beginning of the other.
         let largest = arena_size(last_arena - 1) - 2 * UNIT as u64;
+        let byte_capacity = header.byte_capacity.load(Ordering::Relaxed);
+        let most = if byte_capacity == 0 { largest } else { largest.min(byte_capacity) };
         Ok(Self {
             capacity: header.capacity.load(Ordering::Relaxed),
-            record_limit: header.record_limit.load(Ordering::Relaxed).min(largest),
+            byte_capacity,
+            record_limit: header.record_limit.load(Ordering::Relaxed).min(most),
             last_arena,
             header,
             segment,
@@ -289,9 +335,24 @@ impl Ring {
         records: &[(u64, &[u8])],
         deadline: Deadline,
     ) -> Result<(), PutManyError> {
+        self.put_each(records.iter().copied(), deadline)
+    }
+
+    /// As [`Ring::put_many`], of records that are not in a slice.
+    ///
+    /// # Errors
+    ///
+    /// Not all were put: how many, and why not the next one.
+    pub fn put_each<'a, I>(&self, records: I, deadline: Deadline) -> Result<(), PutManyError>
+    where
+        I: IntoIterator<Item = (u64, &'a [u8])>,
+    {
+        let mut records = records.into_iter().peekable();
         let mut put = 0;
-        while let Some(rest) = records.get(put..).filter(|rest| !rest.is_empty()) {
-            put += self.put_some(rest, deadline).map_err(|cause| PutManyError { put, cause })?;
+        while records.peek().is_some() {
+            put += self
+                .put_some(&mut records, deadline)
+                .map_err(|cause| PutManyError { put, cause })?;
         }
         Ok(())
     }
@@ -312,7 +373,7 @@ impl Ring {
     /// See [`GetError`].
     pub fn get(&self, bytes: &mut Vec<u8>, deadline: Deadline) -> Result<Item, GetError> {
         let hook = |_| Ok::<(), Infallible>(());
-        self.get_one(bytes, deadline, hook, |()| ()).map(|(item, ())| item)
+        self.get_one(bytes, deadline, Nudge::Ignore, hook, |()| ()).map(|(item, ())| item)
     }
 
     /// Takes the first record, if `hook` succeeds, which is called when its bytes have been copied.
@@ -332,7 +393,36 @@ impl Ring {
         deadline: Deadline,
         hook: impl FnOnce(Item) -> Result<X, E>,
     ) -> Result<(Item, X), GetError<E>> {
-        self.get_one(bytes, deadline, hook, |_| ())
+        self.get_one(bytes, deadline, Nudge::Ignore, hook, |_| ())
+    }
+
+    /// Takes the first record into a target of another kind than a vector.
+    ///
+    /// # Errors
+    ///
+    /// See [`GetError`]. What the target refuses is still in the ring.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_shared::ring::Ring;
+    /// use mp_wire::Deadline;
+    ///
+    /// let ring = Ring::new()?;
+    /// ring.put(1, &[b"five!"], Deadline::NEVER)?;
+    /// let mut bytes = [0; 5];
+    /// assert_eq!(ring.get_to(&mut bytes[..], Deadline::NEVER)?.tag, 1);
+    /// assert_eq!(&bytes, b"five!");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn get_to<B: Target + ?Sized>(
+        &self,
+        target: &mut B,
+        deadline: Deadline,
+    ) -> Result<Item, GetError> {
+        let hook = |_| Ok::<(), Infallible>(());
+        self.get_one(target, deadline, Nudge::Ignore, hook, |()| ()).map(|(item, ())| item)
     }
 
     /// As [`Ring::get_with`], and calls `after` when the record is the caller's, before the next one can be taken.
@@ -348,12 +438,13 @@ impl Ring {
     /// See [`GetError`].
     pub fn get_around<X, E>(
         &self,
-        bytes: &mut Vec<u8>,
+        bytes: &mut (impl Target + ?Sized),
         deadline: Deadline,
+        nudge: Nudge,
         before: impl FnOnce(Item) -> Result<X, E>,
         after: impl FnOnce(&X),
     ) -> Result<(Item, X), GetError<E>> {
-        self.get_one(bytes, deadline, before, after)
+        self.get_one(bytes, deadline, nudge, before, after)
     }
 
     /// Takes the first records that are there, at most so many: they leave the ring together. Returns how many.
@@ -396,7 +487,35 @@ impl Ring {
     ) -> Result<usize, GetError> {
         bytes.clear();
         records.clear();
-        self.get_some(bytes, records, most, deadline, wanted)
+        self.get_some(most, deadline, wanted, |segment, at, len, item| {
+            segment.append_to(at, len, bytes)?;
+            records.push(Record { item, end: bytes.len() });
+            Ok(())
+        })
+    }
+
+    /// Takes the first records that are there, at most so many, as [`Ring::get_many_if`], and lets `copy` have each: where in the
+    /// segment it begins, and how long it is.
+    ///
+    /// `copy` runs under the lock of the consumers, before the records are taken: it must not wait for anybody.
+    ///
+    /// # Errors
+    ///
+    /// See [`GetError`]; if `copy` fails, those before are taken, and if there are none, the error is that of `copy`.
+    pub fn get_each(
+        &self,
+        most: usize,
+        deadline: Deadline,
+        mut copy: impl FnMut(&Segment, usize, usize) -> Result<(), Error>,
+    ) -> Result<usize, GetError> {
+        self.get_some(most, deadline, |_| true, |segment, at, len, _| copy(segment, at, len))
+    }
+
+    /// Says whether it was made as one of items of this type.
+    #[must_use]
+    pub fn is_of<T: Pod>(&self) -> bool {
+        let limit = self.header.record_limit.load(Ordering::Relaxed);
+        self.header.label.load(Ordering::Relaxed) == label::<T>() && limit == size_of::<T>() as u64
     }
 
     /// How many items are in the ring at some moment during the call.
@@ -405,12 +524,19 @@ impl Ring {
     ///
     /// The ring is damaged.
     pub fn len(&self) -> Result<usize, Error> {
+        let (items, _) = self.backlog()?;
+        Ok(usize::try_from(items).unwrap_or(usize::MAX))
+    }
+
+    /// How many items there are, and how many bytes they have.
+    fn backlog(&self) -> Result<(u64, u64), Error> {
         loop {
             let (before, head) = self.header.head.peek::<Head>(self.last_arena)?;
             let (_, tail) = self.header.tail.peek::<Tail>(self.last_arena)?;
             if self.header.head.word().snapshot().count() == before.count() {
                 let items = tail.items.checked_sub(head.items).ok_or_else(layout::damaged)?;
-                return Ok(usize::try_from(items).unwrap_or(usize::MAX));
+                let bytes = tail.bytes.checked_sub(head.bytes).ok_or_else(layout::damaged)?;
+                return Ok((items, bytes));
             }
         }
     }
@@ -434,6 +560,23 @@ impl Ring {
         self.len().map(|len| len >= capacity)
     }
 
+    /// How many bytes the items in the ring have together, at some moment during the call.
+    ///
+    /// # Errors
+    ///
+    /// The ring is damaged.
+    pub fn bytes(&self) -> Result<usize, Error> {
+        let (_, bytes) = self.backlog()?;
+        Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
+    }
+
+    /// How many bytes the items in the ring may have together; none if that is not bounded.
+    #[must_use]
+    pub fn byte_capacity(&self) -> Option<usize> {
+        let most = usize::try_from(self.byte_capacity).unwrap_or(usize::MAX);
+        Some(most).filter(|&most| most > 0)
+    }
+
     /// How many items the ring may have; none if it is not bounded.
     #[must_use]
     pub fn capacity(&self) -> Option<usize> {
@@ -444,6 +587,18 @@ impl Ring {
     #[must_use]
     pub fn record_limit(&self) -> usize {
         usize::try_from(self.record_limit).unwrap_or(usize::MAX)
+    }
+
+    /// Wakes who waits for an item, though none comes: of the consumers, those that go by [`Nudge::Return`] find the ring empty.
+    ///
+    /// It does nothing while somebody is in the middle of a put.
+    pub fn nudge(&self) {
+        if let Ok(_held) = self.header.tail.lock().lock_briefly(Deadline::NOW)
+            && let Ok(tail) = self.header.tail.load::<Tail>(self.last_arena)
+        {
+            // A commit without an item.
+            self.publish(&tail);
+        }
     }
 
     /// Closes the ring for everybody: puts fail from now on, gets take what is left. Whoever waits is woken.
@@ -457,7 +612,7 @@ impl Ring {
         // First the word on which a producer may be asleep, with the lock of the tail in its hands.
         head.word().close();
         // Under the lock, so that no put can commit behind the back of a consumer that has seen the end; not at any price.
-        let held = tail.lock().lock(Deadline::after(PATIENCE)).map(|_| Held(tail.lock()));
+        let held = tail.lock().lock_briefly(Deadline::after(PATIENCE));
         tail.word().close();
         drop(held);
     }
@@ -475,15 +630,35 @@ impl Ring {
     }
 }
 
-/// A lock that is released at the end.
-struct Held<'a>(&'a RawLock);
-
-impl Drop for Held<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        // Fails only in a forked copy of the holder, where it is right not to release it.
-        let _ = self.0.unlock();
+/// Ready when there is an item, or the ring is closed.
+impl Waitable for Ring {
+    fn source(&self) -> Source<'_> {
+        Source::word(self.header.tail.word())
     }
+
+    fn is_ready(&self) -> bool {
+        // Of a ring that makes no sense, a get tells.
+        self.is_closed() || !self.is_empty().unwrap_or(false)
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        for side in [&self.header.tail, &self.header.head] {
+            // A guard that was leaked: its lock is in the list of a thread of this process.
+            let offset =
+                std::ptr::from_ref(side.lock()).addr() - std::ptr::from_ref(&*self.header).addr();
+            if side.lock().may_outlive_its_handle()
+                && let Ok(cell) = self.segment.bind::<Cell>(HEADER_AT + offset)
+            {
+                keep(cell);
+            }
+        }
+    }
+}
+
+fn label<T: Pod>() -> u64 {
+    hash(std::any::type_name::<T>()).max(1)
 }
 
 fn lock_failed(error: LockError) -> Error {

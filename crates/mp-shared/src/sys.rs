@@ -45,6 +45,16 @@ impl<'a> Watch<'a> {
     pub(crate) fn new(word: &'a AtomicU32, expected: u32) -> Self {
         Self { word, expected }
     }
+
+    /// The value that the word has to have.
+    pub(crate) fn expected(&self) -> u32 {
+        self.expected
+    }
+
+    /// Says whether the word has another value now.
+    pub(crate) fn has_changed(&self) -> bool {
+        self.word.load(Ordering::Relaxed) != self.expected
+    }
 }
 
 /// What `futex_waitv` takes (`struct futex_waitv`).

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use mp_wire::{Deadline, Spin};
 
-use crate::sys::{self, Waited, WakeOp};
+use crate::sys::{self, Waited, WakeOp, Watch};
 
 const ASLEEP: u32 = 1;
 const CLOSED: u32 = 2;
@@ -135,6 +135,14 @@ impl CommitWord {
         sys::wake_op(&self.0, i32::MAX, WakeOp::OrBit(1));
     }
 
+    /// Marks the word as slept on, unless it has changed since `seen`: a sleep on it then ends with the next count.
+    pub(crate) fn watch(&self, seen: Snapshot) -> Watch<'_> {
+        let asleep = seen.0 | ASLEEP;
+        // Fails if the flag is set already, which is as good, or if the word has changed, which the sleep sees.
+        let _ = self.0.compare_exchange(seen.0, asleep, Ordering::Relaxed, Ordering::Relaxed);
+        Watch::new(&self.0, asleep)
+    }
+
     /// Waits until the word differs from `seen`, and returns what it says then.
     ///
     /// # Blocking
@@ -173,9 +181,7 @@ impl CommitWord {
             if now != seen {
                 return Ok(now);
             }
-            let asleep = seen.0 | ASLEEP;
-            // Fails if the flag is set already, which is as good, or if the word has changed, which the wait sees.
-            let _ = self.0.compare_exchange(seen.0, asleep, Ordering::Relaxed, Ordering::Relaxed);
+            let asleep = self.watch(seen).expected();
             if sys::wait(&self.0, asleep, deadline) == Waited::TimedOut {
                 let now = self.snapshot();
                 return if now == seen { Err(TimedOut) } else { Ok(now) };

@@ -9,26 +9,32 @@ use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::thread::LocalKey;
 
+use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::buffer::Buffer;
 use crate::guard::{Budget, Guarded};
 use crate::{Error, ErrorKind, Fd, Message};
 
 /// The descriptors of the message that is being encoded or decoded in this thread, if one is.
 struct Slot {
     active: Cell<bool>,
+    /// Something may be in the list. If not, it need not be looked at.
+    used: Cell<bool>,
     /// Empty between messages, so nothing is lost by never dropping it; and what has no destructor is quicker to reach.
     list: Cell<ManuallyDrop<Vec<Fd>>>,
 }
 
 impl Slot {
     const fn new() -> Self {
-        Self { active: Cell::new(false), list: Cell::new(ManuallyDrop::new(Vec::new())) }
+        let (active, used) = (Cell::new(false), Cell::new(false));
+        Self { active, used, list: Cell::new(ManuallyDrop::new(Vec::new())) }
     }
 
     #[inline]
     fn replace(&self, list: Vec<Fd>) -> Vec<Fd> {
+        self.used.set(list.capacity() > 0);
         ManuallyDrop::into_inner(self.list.replace(ManuallyDrop::new(list)))
     }
 }
@@ -41,29 +47,47 @@ thread_local! {
 /// Puts a list into its slot for the time of a call, and what was there before back afterwards.
 struct Scope {
     slot: &'static LocalKey<Slot>,
-    outer: Vec<Fd>,
+    /// The list of the call around this one, if it has used one. Lists without anything in them are not moved.
+    outer: Option<Vec<Fd>>,
     was_active: bool,
 }
 
 impl Scope {
+    /// Begins with an empty list.
     #[inline]
-    fn enter(slot: &'static LocalKey<Slot>, list: Vec<Fd>) -> Self {
-        slot.with(|it| Self { slot, was_active: it.active.replace(true), outer: it.replace(list) })
+    fn enter(slot: &'static LocalKey<Slot>) -> Self {
+        slot.with(|it| {
+            let was_active = it.active.replace(true);
+            let outer = if it.used.get() { Some(it.replace(Vec::new())) } else { None };
+            Self { slot, outer, was_active }
+        })
     }
 
     #[inline]
+    fn enter_with(slot: &'static LocalKey<Slot>, list: &[Fd]) -> Self {
+        let scope = Self::enter(slot);
+        if !list.is_empty() {
+            slot.with(|it| it.replace(list.to_vec()));
+        }
+        scope
+    }
+
+    /// Ends with what the list has then.
+    #[inline]
     fn leave(self) -> Vec<Fd> {
-        self.slot.with(|slot| slot.replace(Vec::new()))
+        self.slot.with(|it| if it.used.get() { it.replace(Vec::new()) } else { Vec::new() })
     }
 }
 
 impl Drop for Scope {
     #[inline]
     fn drop(&mut self) {
-        self.slot.with(|slot| {
-            slot.active.set(self.was_active);
+        self.slot.with(|it| {
+            it.active.set(self.was_active);
             // What is left of a call that failed is closed here.
-            drop(slot.replace(std::mem::take(&mut self.outer)));
+            if it.used.get() || self.outer.is_some() {
+                drop(it.replace(self.outer.take().unwrap_or_default()));
+            }
         });
     }
 }
@@ -132,21 +156,94 @@ pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Message, Error> {
 /// ```
 pub fn encode_into<T: Serialize + ?Sized>(value: &T, message: &mut Message) -> Result<(), Error> {
     message.fds.clear();
-    let mut bytes = std::mem::take(&mut message.bytes);
-    bytes.clear();
-    let scope = Scope::enter(&ENCODING, std::mem::take(&mut message.fds));
-    let result = postcard::to_extend(value, bytes);
+    message.bytes.clear();
+    let scope = Scope::enter(&ENCODING);
+    let result = postcard::serialize_with_flavor(value, Growing(&mut message.bytes));
     message.fds = scope.leave();
+    result.map_err(|error| {
+        message.bytes.clear();
+        message.fds.clear();
+        not_encoded::<T>(error)
+    })
+}
+
+/// Encodes a value and calls `use_it` with its bytes and its descriptors; the bytes of a small one never leave the stack.
+///
+/// # Errors
+///
+/// As [`encode`]; `use_it` is not called then.
+///
+/// # Examples
+///
+/// ```
+/// let len = mp_wire::encode_with("four", |bytes, fds| bytes.len() + fds.len())?;
+/// assert_eq!(len, 5);
+/// # Ok::<(), mp_wire::Error>(())
+/// ```
+#[inline]
+pub fn encode_with<T: Serialize + ?Sized, R>(
+    value: &T,
+    use_it: impl FnOnce(&[u8], &[Fd]) -> R,
+) -> Result<R, Error> {
+    let mut buffer = Buffer::new();
+    let scope = Scope::enter(&ENCODING);
+    let result = postcard::serialize_with_flavor(value, Spilling(&mut buffer));
+    let fds = scope.leave();
     match result {
-        Ok(bytes) => {
-            message.bytes = bytes;
-            Ok(())
-        }
-        Err(error) => {
-            message.fds.clear();
-            let what = format!("a value of type `{}` does not serialize", type_name::<T>());
-            Err(Error::with_source(ErrorKind::Encode, what, error))
-        }
+        Ok(()) => Ok(use_it(buffer.bytes(), &fds)),
+        Err(error) => Err(not_encoded::<T>(error)),
+    }
+}
+
+#[cold]
+fn not_encoded<T: ?Sized>(error: postcard::Error) -> Error {
+    let what = format!("a value of type `{}` does not serialize", type_name::<T>());
+    Error::with_source(ErrorKind::Encode, what, error)
+}
+
+/// Writes into a vector.
+struct Growing<'a>(&'a mut Vec<u8>);
+
+impl Flavor for Growing<'_> {
+    type Output = ();
+
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    #[inline]
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes into a buffer.
+struct Spilling<'a>(&'a mut Buffer);
+
+impl Flavor for Spilling<'_> {
+    type Output = ();
+
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(&[byte]);
+        Ok(())
+    }
+
+    #[inline]
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.push(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
     }
 }
 
@@ -168,21 +265,28 @@ pub fn encode_into<T: Serialize + ?Sized>(value: &T, message: &mut Message) -> R
 /// # Ok::<(), mp_wire::Error>(())
 /// ```
 pub fn decode<T: DeserializeOwned>(bytes: &[u8], fds: &[Fd]) -> Result<T, Error> {
-    let scope = Scope::enter(&DECODING, fds.to_vec());
+    let scope = Scope::enter_with(&DECODING, fds);
     let budget = Budget::new(bytes.len());
     let mut inner = postcard::Deserializer::from_bytes(bytes);
     let result = T::deserialize(Guarded::new(&mut inner, &budget));
     let result = result.and_then(|value| Ok((value, inner.finalize()?)));
     drop(scope);
-    let failed = |what: &str| format!("{what} a value of type `{}`", type_name::<T>());
     match result {
         Ok((value, [])) => Ok(value),
-        Ok((_, rest)) => {
-            let what = format!("{} bytes are left over behind", rest.len());
-            Err(Error::new(ErrorKind::Decode, failed(&what)))
+        Ok((_, rest)) => Err(not_decoded::<T>(Ok(rest.len()))),
+        Err(error) => Err(not_decoded::<T>(Err(error))),
+    }
+}
+
+/// So many bytes were left over, or decoding failed.
+#[cold]
+fn not_decoded<T>(why: Result<usize, postcard::Error>) -> Error {
+    let failed = |what: &str| format!("{what} a value of type `{}`", type_name::<T>());
+    match why {
+        Ok(rest) => {
+            let what = format!("{rest} bytes are left over behind");
+            Error::new(ErrorKind::Decode, failed(&what))
         }
-        Err(error) => {
-            Err(Error::with_source(ErrorKind::Decode, failed("the message is not"), error))
-        }
+        Err(error) => Error::with_source(ErrorKind::Decode, failed("the message is not"), error),
     }
 }

@@ -44,7 +44,8 @@ pub enum ErrorKind {
 }
 
 impl Error {
-    pub(crate) fn new(kind: ErrorKind, what: impl Into<String>) -> Self {
+    /// Makes an error, for transports of messages that are not of this crate.
+    pub fn new(kind: ErrorKind, what: impl Into<String>) -> Self {
         Self { kind, what: what.into(), source: None }
     }
 
@@ -57,7 +58,8 @@ impl Error {
     }
 
     /// Sorts an error of a system call by what a caller can do about it.
-    pub(crate) fn from_io(what: &str, error: io::Error) -> Self {
+    #[must_use]
+    pub fn from_io(what: &str, error: io::Error) -> Self {
         let kind = match error.raw_os_error() {
             Some(libc::EPIPE | libc::ECONNRESET | libc::ENOTCONN) => ErrorKind::Closed,
             Some(libc::ENOMEM | libc::ENOSPC | libc::EMFILE | libc::ENFILE) => ErrorKind::Exhausted,

@@ -4,6 +4,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("mp-wire works on Linux alone: it needs SCM_RIGHTS, memfd_create and seals");
 
+mod buffer;
 mod codec;
 mod deadline;
 mod error;
@@ -16,7 +17,8 @@ pub mod socket;
 mod spin;
 mod sys;
 
-pub use codec::{decode, encode, encode_into};
+pub use buffer::Buffer;
+pub use codec::{decode, encode, encode_into, encode_with};
 pub use deadline::Deadline;
 pub use error::{Error, ErrorKind};
 pub use fd::Fd;

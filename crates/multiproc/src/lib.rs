@@ -2,6 +2,10 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
+mod context;
+
+pub use context::Factories;
+
 pub use mp_manager as manager;
 pub use mp_pipe as pipe;
 pub use mp_pool as pool;
@@ -11,10 +15,11 @@ pub use mp_shared as shared;
 pub use mp_wire as wire;
 
 pub use mp_manager::Manager;
-pub use mp_pipe::{Connection, pipe, simplex, wait};
+pub use mp_pipe::{Client, Connection, Listener, pipe, simplex, wait};
 pub use mp_pool::{AsyncResult, Pool, TaskError};
 pub use mp_process::{
-    Child, Process, StartMethod, active_children, cpu_count, current_process, parent_process,
+    Child, Context, Process, StartMethod, active_children, at_exit, cpu_count, current_process,
+    get_all_start_methods, get_context, get_start_method, parent_process, scope, set_start_method,
 };
 pub use mp_queue::Queue;
 pub use mp_shared::{

@@ -7,6 +7,38 @@ fn double(x: u32) -> u32 {
     2 * x
 }
 
+/// SM-01
+#[test]
+fn a_context_makes_everything() {
+    use multiproc::Factories;
+    for method in multiproc::get_all_start_methods() {
+        let context: multiproc::Context = multiproc::get_context(method);
+        if method != multiproc::StartMethod::Fork {
+            assert_eq!(context.process(double, (4,)).start().unwrap().join().unwrap(), 8);
+            assert_eq!(context.pool(1).unwrap().start_method(), method);
+            assert!(context.manager().unwrap().is_alive());
+        }
+        // A pool has threads.
+        assert_ne!(context.pool(1).unwrap().start_method(), multiproc::StartMethod::Fork);
+        context.queue().unwrap().put(&1).unwrap();
+        assert_eq!(context.bounded_queue::<u8>(3).unwrap().capacity(), Some(3));
+        let (here, there) = context.pipe::<u8>().unwrap();
+        here.send(&1).unwrap();
+        assert_eq!(there.recv().unwrap(), 1);
+        assert!(context.lock().unwrap().lock().is_ok());
+        assert!(context.rlock().unwrap().lock().is_ok());
+        context.condition().unwrap().notify_all();
+        assert!(context.semaphore(1).unwrap().acquire().is_ok());
+        assert!(context.bounded_semaphore(1).unwrap().release().is_err());
+        context.event().unwrap().set();
+        assert_eq!(context.barrier(1).unwrap().wait().unwrap(), 0);
+        assert_eq!(context.value(5).unwrap().get().unwrap(), 5);
+        assert_eq!(context.array::<u8>(2).unwrap().to_vec().unwrap(), [0, 0]);
+        assert_eq!(context.raw_value(6).unwrap().load(), 6);
+        assert_eq!(context.raw_array::<u8>(2).unwrap().to_vec(), [0, 0]);
+    }
+}
+
 #[test]
 fn every_name_at_the_root() {
     let child: multiproc::Child<u32> = multiproc::Process::new(double, (21,))
@@ -18,6 +50,12 @@ fn every_name_at_the_root() {
     assert_eq!(multiproc::current_process().pid(), std::process::id());
     assert!(multiproc::parent_process().is_none());
     assert!(multiproc::cpu_count() > 0);
+
+    assert_eq!(multiproc::get_all_start_methods()[0], multiproc::get_start_method());
+    let set = || multiproc::set_start_method(multiproc::StartMethod::Forkserver);
+    assert!(set().is_ok() && set().is_err());
+    assert!(multiproc::at_exit(0, || ()).cancel());
+    assert!(multiproc::scope(|s| s.spawn(|| 1).is_err()).unwrap(), "the harness has threads");
 
     let pool = multiproc::Pool::new(1).unwrap();
     let result: multiproc::AsyncResult<u32> = pool.apply_async(double, (4,)).unwrap();
@@ -31,6 +69,10 @@ fn every_name_at_the_root() {
     let (here, there): (multiproc::Connection<u8>, _) = multiproc::pipe().unwrap();
     here.send(&1).unwrap();
     assert_eq!(multiproc::wait(&[&there], Some(Duration::ZERO)).unwrap(), [0]);
+    let listener = multiproc::Listener::<u8>::bind(("localhost", 0)).unwrap();
+    let client: multiproc::Connection<u8> = multiproc::Client::connect(listener.address()).unwrap();
+    client.send(&4).unwrap();
+    assert_eq!(listener.accept().unwrap().recv().unwrap(), 4);
     let (sender, receiver) = multiproc::simplex::<u8>().unwrap();
     sender.send(&2).unwrap();
     assert_eq!((there.recv().unwrap(), receiver.recv().unwrap()), (1, 2));

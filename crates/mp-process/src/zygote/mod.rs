@@ -3,6 +3,7 @@
 //! It is executed on first use, from the same program, and has one thread, so that forking it is safe whatever the
 //! parent's threads do. When it is killed, its children live on, and the next start makes another one.
 
+mod preload;
 mod server;
 
 use std::fs::File;
@@ -14,10 +15,12 @@ use std::time::Duration;
 
 use mp_wire::{Deadline, Fd, poll, socket};
 
+pub use preload::set_forkserver_preload;
 pub(crate) use server::serve;
 
 use crate::execute::{self, Executed};
 use crate::image::Image;
+use crate::logging::event;
 use crate::record::{Note, Reaper};
 use crate::registry::{self, Pair};
 use crate::wire::{self, First, Hello, Request};
@@ -46,14 +49,19 @@ impl Zygote {
         let failed = |error| Error::from_io("no socket for the process that forks", error);
         let (pair, control, theirs) = Pair::new().map_err(failed)?;
         let environment = execute::environment();
-        let process = execute::execute(&theirs)?;
+        let process = execute::execute(&theirs, &environment)?;
         drop(theirs);
         pair.sent();
-        let first = First::Zygote { program: Image::get().program().to_vec() };
+        let preload = preload::function();
+        let first = First::Zygote { program: Image::get().program().to_vec(), preload };
         // If it is dead, whoever needs it will find out.
         let _ = wire::send(&control, &first);
         let credentials = sys::credentials();
-        Ok((Self { control: Some(control), process, environment, credentials }, pair))
+        let zygote = Self { control: Some(control), process, environment, credentials };
+        if let (Some(_), Some(control)) = (preload, &zygote.control) {
+            preload::wait(control)?;
+        }
+        Ok((zygote, pair))
     }
 }
 
@@ -113,19 +121,27 @@ pub(crate) fn get() -> Result<Arc<Zygote>, Error> {
     let before = registry::set_zygote(Some(Arc::clone(&zygote)));
     drop(pair);
     drop(before);
+    event!(DEBUG, child_pid = zygote.process.pid, "the process that forks children is there");
     Ok(zygote)
 }
 
 /// Makes way for another zygote, if nobody else has.
 pub(crate) fn bury(dead: &Arc<Zygote>) {
     drop(registry::remove_zygote(dead));
+    event!(WARN, child_pid = dead.process.pid, "the process that forks children is gone");
 }
 
 /// Asks a zygote for a child, which gets `theirs`; the job for it is on the way already.
-pub(crate) fn fork(zygote: &Zygote, pair: &Pair, ours: &Fd, theirs: Fd) -> Result<Born, Refusal> {
+pub(crate) fn fork(
+    zygote: &Zygote,
+    pair: &Pair,
+    ours: &Fd,
+    theirs: Fd,
+    environment: Vec<u8>,
+) -> Result<Born, Refusal> {
     let failed = |error| Error::from_io("no descriptors for a new process", error);
     let (notes, zygotes) = sys::pipe().map_err(failed)?;
-    let message = mp_wire::encode(&request(zygote, theirs, zygotes.into())?);
+    let message = mp_wire::encode(&request(zygote, theirs, zygotes.into(), environment)?);
     let message = message.map_err(|error| Error::from_wire("no request to the zygote", error))?;
     let Some(control) = &zygote.control else { return Err(Refusal::Dead) };
     match socket::send(control, &message.bytes, &message.fds, Deadline::NEVER) {
@@ -171,7 +187,7 @@ fn refusal(notes: BorrowedFd<'_>) -> Refusal {
     }
 }
 
-fn request(zygote: &Zygote, life: Fd, notes: Fd) -> Result<Request, Error> {
+fn request(zygote: &Zygote, life: Fd, notes: Fd, environment: Vec<u8>) -> Result<Request, Error> {
     let mut streams = [const { None }; 3];
     for (number, stream) in streams.iter_mut().enumerate() {
         let copy = sys::standard_stream(number as i32);
@@ -181,7 +197,6 @@ fn request(zygote: &Zygote, life: Fd, notes: Fd) -> Result<Request, Error> {
     let mut directory = std::fs::OpenOptions::new();
     directory.read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY);
     let directory = directory.open(".").ok().map(|file: File| Fd::from(OwnedFd::from(file)));
-    let environment = execute::environment();
     let environment = (environment != zygote.environment).then_some(environment);
     Ok(Request { life, notes, streams, directory, umask: umask(), environment })
 }

@@ -1,4 +1,5 @@
-//! The process that forks children: its own side. One thread, one loop, no code of the user's.
+//! The process that forks children: its own side. One thread, one loop, no code of the user's but what is to be
+//! preloaded.
 
 use std::collections::HashMap;
 use std::io;
@@ -6,18 +7,23 @@ use std::os::fd::AsFd;
 
 use mp_wire::{Deadline, Fd, Limits, poll, socket};
 
+use super::preload;
 use crate::boot;
+use crate::outcome;
 use crate::record::Note;
+use crate::registry;
 use crate::sys::{self, Forked, On};
 use crate::wire::Request;
 
 /// Forks children on request, until the parent is gone.
-pub(crate) fn serve(control: Fd) -> ! {
+pub(crate) fn serve(control: Fd, function: Option<u64>) -> ! {
     sys::set_short_name("mp-zygote");
-    sys::silence_streams();
     // Keys that the terminal turns into signals are the parent's affair.
     sys::on_signal(libc::SIGINT, On::Ignore);
     sys::on_signal(libc::SIGQUIT, On::Ignore);
+    let kept = function.map(|place| preload::run(place, &control)).unwrap_or_default();
+    sys::silence_streams();
+    warm();
     let Ok(events) = sys::child_events() else { sys::exit_now(1) };
     let events = Fd::from(events);
     let mut children: HashMap<u32, Fd> = HashMap::new();
@@ -40,7 +46,7 @@ pub(crate) fn serve(control: Fd) -> ! {
             };
             match request {
                 Ok(request) => match sys::fork() {
-                    Ok(Forked::Child) => boot::forked(request),
+                    Ok(Forked::Child) => boot::forked(request, &kept),
                     Ok(Forked::Parent(pid)) => {
                         children.insert(pid, request.notes);
                     }
@@ -53,6 +59,13 @@ pub(crate) fn serve(control: Fd) -> ! {
             }
         }
     }
+}
+
+/// Does once what each child would do for itself.
+fn warm() {
+    registry::hook();
+    let _ = std::io::stdout();
+    sys::keep_overflow_message(outcome::overflow);
 }
 
 fn note(request: &Request, error: &io::Error) {

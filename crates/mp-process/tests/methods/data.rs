@@ -5,7 +5,7 @@ use std::io::{Read, Seek, Write};
 use std::os::fd::OwnedFd;
 
 use mp_process::{ErrorKind, JoinErrorKind, Process, StartMethod, active_children};
-use mp_wire::Fd;
+use mp_wire::{Deadline, Fd, Limits, socket};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
 use crate::support::{Traces, hear, numbers, pair, process, tell};
@@ -15,6 +15,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("arity_none_to_twelve", arity_none_to_twelve, ALL),
     ("large_both_ways", large_both_ways, ALL),
     ("large_value_before_join", large_value_before_join, ALL),
+    ("large_arguments_while_the_child_sends_much", crossing, ALL),
     ("descriptors_go_along", descriptors_go_along, ALL),
     ("arguments_that_do_not_serialize", arguments_that_do_not_serialize, FRESH),
     ("arguments_that_do_not_decode", arguments_that_do_not_decode, FRESH),
@@ -97,6 +98,25 @@ fn large_value_before_join(method: StartMethod) {
     // It ends though nobody has taken its value.
     assert!(child.wait().success());
     assert!(child.join().unwrap() == bytes(16 << 20));
+}
+
+/// Neither side reads before it has written all.
+fn crossing(method: StartMethod) {
+    fn exchange(socket: Fd, bytes: Bytes) -> Bytes {
+        for _ in 0..64 {
+            socket::send(&socket, &bytes.0[..1 << 20], &[], Deadline::NEVER).unwrap();
+        }
+        bytes
+    }
+    let (ours, theirs) = pair();
+    let child = process(method, exchange, (theirs, bytes(64 << 20))).start().unwrap();
+    // The child may wait for room: its value is far from being sent.
+    for _ in 0..64 {
+        let message = socket::recv(&ours, Limits::default(), Deadline::NEVER).unwrap();
+        assert_eq!(message.bytes.len(), 1 << 20);
+    }
+    assert!(child.wait().success());
+    assert!(child.join().unwrap().0 == bytes(64 << 20).0);
 }
 
 fn descriptors_go_along(method: StartMethod) {

@@ -1,8 +1,8 @@
 //! The ways in which a process ends, and what its parent learns.
 
-use std::process::Stdio;
+use std::io::Read;
 
-use mp_process::{JoinErrorKind, StartMethod};
+use mp_process::{JoinErrorKind, StartMethod, Stdio};
 use mp_wire::Fd;
 
 use crate::support::{
@@ -16,6 +16,9 @@ pub(crate) const TESTS: &[Test] = &[
     ("exit_codes", exit_codes, ALL),
     ("exit_with_zero_is_no_value", exit_with_zero_is_no_value, ALL),
     ("abort_and_fault", abort_and_fault, ALL),
+    ("stack_overflow_is_told_from_other_faults", stack_overflow, ALL),
+    ("closed_output_is_a_panic_that_says_so", closed_output, ALL),
+    ("running_out_of_memory", out_of_memory, ALL),
     ("panic_comes_back", panic_comes_back, ALL),
     ("panic_is_on_stderr", panic_is_on_stderr, ALL),
     ("panic_with_odd_payload", panic_with_odd_payload, ALL),
@@ -81,9 +84,17 @@ fn exit_with_zero_is_no_value(method: StartMethod) {
 fn abort_and_fault(method: StartMethod) {
     let child = process(method, || -> () { std::process::abort() }, ()).start().unwrap();
     assert_eq!(child.wait().exit_code(), Some(-libc::SIGABRT));
-    // A forked child has the handler that `std` set in its parent, which ends it by the same signal.
     let child = process(method, segfault, ()).start().unwrap();
     assert_eq!(child.wait().exit_code(), Some(-libc::SIGSEGV));
+    let error = child.join().unwrap_err();
+    assert!(matches!(error.kind(), JoinErrorKind::Killed { signal: libc::SIGSEGV }), "{error}");
+    // Sent by somebody, which the handler of faults must not swallow.
+    let child = process(method, idle, ()).start().unwrap();
+    support::signal(child.pid(), libc::SIGSEGV);
+    assert_eq!(child.wait().exit_code(), Some(-libc::SIGSEGV));
+}
+
+fn stack_overflow(method: StartMethod) {
     let overflow = |n: u64| -> u64 {
         fn deep(n: u64) -> u64 {
             let big = std::hint::black_box([n; 1000]);
@@ -91,9 +102,48 @@ fn abort_and_fault(method: StartMethod) {
         }
         deep(n)
     };
-    let child = process(method, overflow, (0,)).start().unwrap();
-    let signal = child.wait().signal();
-    assert!(matches!(signal, Some(libc::SIGSEGV | libc::SIGABRT)), "{signal:?}");
+    let plan = process(method, overflow, (0,)).stderr(Stdio::piped());
+    let mut child = plan.start().unwrap();
+    let mut text = String::new();
+    child.take_stderr().unwrap().read_to_string(&mut text).unwrap();
+    assert!(text.contains("overflowed its stack"), "{text}");
+    let error = child.join().unwrap_err();
+    assert!(matches!(error.kind(), JoinErrorKind::StackOverflow), "{error}");
+    assert_eq!(error.exit_status().signal(), Some(libc::SIGSEGV));
+    // In another thread nobody can tell.
+    let thread = move |n: u64| std::thread::spawn(move || overflow(n)).join().unwrap();
+    let error = process(method, thread, (0,)).start().unwrap().join().unwrap_err();
+    let signal = error.exit_status().signal();
+    assert!(matches!(signal, Some(libc::SIGSEGV | libc::SIGABRT)), "{error}");
+}
+
+fn closed_output(method: StartMethod) {
+    let (socket, theirs) = pair();
+    let speak = |socket: Fd| {
+        hear(&socket);
+        println!("is anybody there?");
+    };
+    let mut child = process(method, speak, (theirs,)).stdout(Stdio::piped()).start().unwrap();
+    drop(child.take_stdout());
+    tell(&socket, "closed");
+    let error = child.join().unwrap_err();
+    let panic = error.panic().unwrap_or_else(|| panic!("{error}"));
+    assert!(panic.message().contains("Broken pipe"), "{panic}");
+}
+
+fn out_of_memory(method: StartMethod) {
+    // Beyond its own limit the allocation fails, and the program aborts. The kernel's own way of it is SIGKILL.
+    let plan = process(method, || vec![1_u8; 1 << 32].len(), ());
+    let plan = plan.limit(mp_process::Resource::Memory, 1 << 30).stderr(Stdio::piped());
+    let mut child = plan.start().unwrap();
+    let mut text = String::new();
+    child.take_stderr().unwrap().read_to_string(&mut text).unwrap();
+    assert!(text.contains("memory allocation of 4294967296 bytes failed"), "{text}");
+    let error = child.join().unwrap_err();
+    assert!(matches!(error.kind(), JoinErrorKind::Killed { signal: libc::SIGABRT }), "{error}");
+    let child = process(method, idle, ()).start().unwrap();
+    child.kill().unwrap();
+    assert!(!child.join().unwrap_err().is_out_of_memory(), "it was killed from here");
 }
 
 // PR-34
@@ -117,7 +167,7 @@ fn backtraces() -> bool {
 
 // PR-34
 fn panic_is_on_stderr(method: StartMethod) {
-    let output = helper("panics", method).stderr(Stdio::piped()).output().unwrap();
+    let output = helper("panics", method).stderr(std::process::Stdio::piped()).output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(text.contains("panicked at") && text.contains("on purpose"), "{text}");
     assert!(output.status.success(), "{text}");

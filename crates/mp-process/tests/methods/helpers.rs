@@ -3,10 +3,11 @@
 use std::io::Write;
 use std::time::Duration;
 
-use mp_process::StartMethod;
+use mp_process::{StartMethod, Stdio};
 use mp_wire::Fd;
 
 use crate::support::{hear, idle, pair, process, raw_fork, tell, zygote};
+use crate::{contexts, places, scopes};
 
 pub(crate) fn run(name: &str, method: StartMethod) {
     match name {
@@ -18,6 +19,39 @@ pub(crate) fn run(name: &str, method: StartMethod) {
         "forks" => forks(method),
         "ends" => ends(method),
         "ends_in_child" => ends_in_child(method),
+        "chooses" => contexts::chooses(method),
+        "chooses_late" => contexts::chooses_late(method),
+        "preloads" => contexts::preloads(method),
+        "preload_panics" | "preload_threads" | "preload_exits" => {
+            contexts::preload_fails(method, name);
+        }
+        "keyboard" => {
+            for _ in 0..2 {
+                drop(process(method, keyboard_child, (method,)).start().unwrap());
+            }
+            idle();
+        }
+        "keyboard_handled" => keyboard_handled(method),
+        #[cfg(feature = "tracing")]
+        "logs" => crate::logs::logs(method),
+        #[cfg(feature = "tracing")]
+        "relays" => crate::logs::relays(method),
+        #[cfg(feature = "tracing")]
+        "hands_on" => crate::logs::hands_on(method),
+        "detaches" => detaches(method),
+        "detaches_and_idles" => {
+            detaches(method);
+            idle();
+        }
+        "family" | "families" => {
+            say("go");
+            family(method, if name == "family" { 1 } else { 2 });
+        }
+        "deleted" => places::program_gone(method, false),
+        "replaced" => places::program_gone(method, true),
+        "first_process" => places::as_first_process(method),
+        "no_proc" => places::no_proc(method),
+        "finalizers" => scopes::finalizers(method),
         "zygote" => say(&zygote().to_string()),
         "zygote_then_idle" => {
             say(&zygote().to_string());
@@ -27,7 +61,7 @@ pub(crate) fn run(name: &str, method: StartMethod) {
     }
 }
 
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     let mut out = std::io::stdout();
     out.write_all(format!("{line}\n").as_bytes()).unwrap();
     out.flush().unwrap();
@@ -147,4 +181,81 @@ fn ends_in_child(method: StartMethod) {
     };
     process(method, ends, (method,)).start().unwrap().join().unwrap();
     say("joined");
+}
+
+/// One that has a child of its own.
+fn keyboard_child(method: StartMethod) {
+    let below = || {
+        say(&std::process::id().to_string());
+        idle();
+    };
+    say(&std::process::id().to_string());
+    drop(process(method, below, ()).start().unwrap());
+    idle();
+}
+
+fn keyboard_handled(method: StartMethod) {
+    let work = |socket: Fd| {
+        tell(&socket, "ready");
+        hear(&socket).unwrap();
+        5
+    };
+    crate::support::count_signals(libc::SIGINT);
+    let (ours, theirs) = pair();
+    let child = process(method, work, (theirs,)).start().unwrap();
+    hear(&ours).unwrap();
+    let wait = |socket: Fd| {
+        tell(&socket, "ready");
+        idle();
+    };
+    let (other_ours, theirs) = pair();
+    let other = process(method, wait, (theirs,)).start().unwrap();
+    // Two interrupts that both come before a process looks are one.
+    hear(&other_ours).unwrap();
+    say("ready");
+    crate::support::until(|| crate::support::counted() > 0);
+    say("decided: finish");
+    tell(&ours, "finish");
+    say(&format!("joined {}", child.join().unwrap()));
+    other.interrupt().unwrap();
+    say(&format!("interrupted {}", other.wait().exit_code().unwrap()));
+}
+
+/// A detached child with a child of its own, and another one that is neither.
+fn detaches(method: StartMethod) {
+    let own = |socket: Fd, method: StartMethod| {
+        tell(&socket, &std::process::id().to_string());
+        let below = |socket: Fd| {
+            tell(&socket, &std::process::id().to_string());
+            idle();
+        };
+        drop(process(method, below, (socket,)).start().unwrap());
+        idle();
+    };
+    let (ours, theirs) = pair();
+    let plan = process(method, own, (theirs, method)).detached(true);
+    drop(plan.stdout(Stdio::null()).start().unwrap());
+    say(&hear(&ours).unwrap());
+    say(&hear(&ours).unwrap());
+    let other = process(method, idle, ()).daemon(true).start().unwrap();
+    say(&other.pid().to_string());
+}
+
+/// Starts children without an end: some end by themselves, some are killed, and most have such a family of their own.
+fn family(method: StartMethod, depth: u32) {
+    let branch = |method: StartMethod, depth: u32| match depth {
+        0 => idle(),
+        _ => family(method, depth),
+    };
+    let mut living = std::collections::VecDeque::new();
+    loop {
+        process(method, || (), ()).start().unwrap().join().unwrap();
+        living.push_back(process(method, branch, (method, depth - 1)).start().unwrap());
+        if living.len() > 3
+            && let Some(oldest) = living.pop_front()
+        {
+            oldest.kill().unwrap();
+            oldest.wait();
+        }
+    }
 }

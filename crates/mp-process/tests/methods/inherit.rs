@@ -23,7 +23,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("streams_are_the_parents_now", streams_now, ALL),
     ("closed_streams_are_null", closed_streams, FRESH),
     ("arguments_of_the_program", program_arguments, ALL),
-    ("signals_are_those_of_a_fresh_process", fresh_signals, FRESH),
+    ("signals_are_those_of_a_fresh_process", fresh_signals, ALL),
     ("no_core_dumps", no_core_dumps, ALL),
 ];
 
@@ -127,10 +127,18 @@ fn fresh_signals(method: StartMethod) {
             .map(|signal| (signal, signal_state(signal).0.to_owned(), signal_state(signal).1))
     };
     disturb_signal(libc::SIGUSR2, true);
+    // And one with a handler of the parent's.
+    crate::support::count_signals(libc::SIGTERM);
     let states = process(method, state, ()).start().unwrap().join();
+    crate::support::default_signal(libc::SIGTERM);
     disturb_signal(libc::SIGUSR2, false);
     for (signal, what, blocked) in states.unwrap() {
-        let expected = if signal == libc::SIGPIPE { "ignored" } else { "default" };
+        let expected = match signal {
+            libc::SIGPIPE => "ignored",
+            // By this crate, which leaves what comes from a keyboard to the parent.
+            libc::SIGINT => "handled",
+            _ => "default",
+        };
         assert_eq!((what.as_str(), blocked), (expected, false), "signal {signal}");
     }
     // The same once more, from a socket that ends: nothing of the child is left.

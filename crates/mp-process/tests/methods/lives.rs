@@ -1,15 +1,19 @@
 //! Who lives how long: parents, children, their children, and the zygote.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Read};
+use std::fs::File;
+use std::io::{BufRead, BufReader, PipeReader, Read, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::process::Child as Helper;
+
+use std::time::{Duration, Instant};
 
 use mp_process::{JoinErrorKind, StartMethod, active_children};
 use mp_wire::Fd;
 
 use crate::support::{
-    children, comm, exit_now, hear, helper, idle, pair, process, raw_fork, runs, signal, tell,
-    until, zygote,
+    children, comm, exit_now, hear, helper, idle, on_terminal, pair, process, raw_fork, runs,
+    signal, tell, terminal, trials, until, with_variable, zygote,
 };
 use crate::{ALL, Test};
 
@@ -23,6 +27,10 @@ pub(crate) const TESTS: &[Test] = &[
     ("zygote_killed_again_and_again", zygote_killed_often, &[StartMethod::Forkserver]),
     ("zygote_goes_with_its_user", zygote_goes, &[StartMethod::Forkserver]),
     ("zygote_ignores_the_keyboard", zygote_ignores_keyboard, &[StartMethod::Forkserver]),
+    ("nobody_outlives_a_parent_killed_at_any_moment", killed_at_any_moment, ALL),
+    ("detached_children_outlive_their_parent", detached, ALL),
+    ("keyboard_ends_the_parent_and_all_quietly", keyboard_ends_all, ALL),
+    ("keyboard_is_left_to_the_parent", keyboard_left_to_parent, ALL),
     ("handles_in_a_copy_are_of_no_use", copied_handles, ALL),
     ("many_starts_leave_nothing", many_starts, ALL),
 ];
@@ -64,6 +72,45 @@ fn die_while_starting(method: StartMethod) {
         parent.wait().unwrap();
         output.read_to_string(&mut line).unwrap();
     }
+}
+
+// W-42, at whatever moment of starts and ends, one and two generations deep
+fn killed_at_any_moment(method: StartMethod) {
+    let mut slowest = Duration::ZERO;
+    for trial in 0..trials(10) {
+        let variable = format!("MP_PROCESS_FAMILY={}-{method}-{trial}", std::process::id());
+        let (name, value) = variable.split_once('=').unwrap();
+        let depth = if trial % 2 == 0 { "family" } else { "families" };
+        let mut parent = helper(depth, method).env(name, value).spawn().unwrap();
+        let mut output = BufReader::new(parent.stdout.take().unwrap());
+        assert_eq!(line(&mut output), "go");
+        // Spread over what it takes to start, to run and to end.
+        std::thread::sleep(Duration::from_micros(u64::from(trial) * 7919 % 20_000));
+        parent.kill().unwrap();
+        let killed = Instant::now();
+        parent.wait().unwrap();
+        until(|| with_variable(&variable).is_empty());
+        slowest = slowest.max(killed.elapsed());
+    }
+    println!("killed at any moment: nobody was left after {slowest:?}");
+}
+
+fn detached(method: StartMethod) {
+    for how in ["detaches", "detaches_and_idles"] {
+        let mut parent = helper(how, method).spawn().unwrap();
+        let (pids, _output) = pids(&mut parent, 3);
+        if how == "detaches_and_idles" {
+            parent.kill().unwrap();
+        }
+        parent.wait().unwrap();
+        let [detached, its_own, other] = pids[..] else { panic!("{pids:?}") };
+        until(|| !runs(other));
+        assert!(runs(detached) && runs(its_own));
+        signal(detached, libc::SIGKILL);
+        until(|| !runs(detached) && !runs(its_own));
+    }
+    let child = process(method, || 5, ()).detached(true).start().unwrap();
+    assert_eq!(child.join().unwrap(), 5);
 }
 
 fn forks_keep_nothing(method: StartMethod) {
@@ -145,7 +192,7 @@ fn kernel_tells() -> bool {
 }
 
 fn zygote_killed_often(method: StartMethod) {
-    for i in 0..50_u32 {
+    for i in 0..trials(50) {
         let zygote = zygote();
         signal(zygote, libc::SIGKILL);
         assert_eq!(process(method, |i: u32| i + 1, (i,)).start().unwrap().join().unwrap(), i + 1);
@@ -172,6 +219,46 @@ fn zygote_ignores_keyboard(method: StartMethod) {
     signal(old, libc::SIGQUIT);
     assert_eq!(process(method, || 5, ()).start().unwrap().join().unwrap(), 5);
     assert_eq!(zygote(), old);
+}
+
+/// A helper on a terminal, what it says, and the keyboard.
+fn on_keyboard(name: &str, method: StartMethod) -> (Helper, File, BufReader<PipeReader>) {
+    let (keyboard, program) = terminal();
+    let (output, writer) = std::io::pipe().unwrap();
+    let mut command = helper(name, method);
+    command.stdin(program).stderr(writer.try_clone().unwrap()).stdout(writer);
+    on_terminal(&mut command);
+    let helper = command.spawn().unwrap();
+    (helper, keyboard, BufReader::new(output))
+}
+
+fn line(output: &mut impl BufRead) -> String {
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    line.trim().to_owned()
+}
+
+// W-44
+fn keyboard_ends_all(method: StartMethod) {
+    let (mut parent, mut keyboard, mut output) = on_keyboard("keyboard", method);
+    let pids: Vec<u32> = (0..4).map(|_| line(&mut output).parse().unwrap()).collect();
+    keyboard.write_all(b"\x03").unwrap();
+    assert_eq!(parent.wait().unwrap().signal(), Some(libc::SIGINT));
+    let mut rest = String::new();
+    output.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "", "not a word");
+    until(|| !pids.iter().any(|&pid| runs(pid)));
+}
+
+// W-44
+fn keyboard_left_to_parent(method: StartMethod) {
+    let (mut parent, mut keyboard, mut output) = on_keyboard("keyboard_handled", method);
+    assert_eq!(line(&mut output), "ready");
+    keyboard.write_all(b"\x03").unwrap();
+    assert_eq!(line(&mut output), "decided: finish");
+    assert_eq!(line(&mut output), "joined 5");
+    assert_eq!(line(&mut output), "interrupted -2");
+    assert!(parent.wait().unwrap().success());
 }
 
 fn copied_handles(method: StartMethod) {

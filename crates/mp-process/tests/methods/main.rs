@@ -2,13 +2,21 @@
 //!
 //! The program has one thread, so that it may fork. It is also its own helper: `methods --helper NAME METHOD` is
 //! the process that a test kills, or whose output it reads.
+//!
+//! What is a matter of chance is tried a few times. `MP_PROCESS_TRIALS=500` says how often instead.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod contexts;
 mod data;
 mod ends;
 mod helpers;
 mod inherit;
 mod lives;
+#[cfg(feature = "tracing")]
+mod logs;
+mod options;
+mod places;
+mod scopes;
 mod states;
 mod support;
 
@@ -41,7 +49,20 @@ fn main() -> ExitCode {
     let list = args.iter().any(|arg| arg == "--list");
     let exact = args.iter().any(|arg| arg == "--exact");
 
-    let tests = [states::TESTS, ends::TESTS, data::TESTS, inherit::TESTS, lives::TESTS].concat();
+    let tests = [
+        states::TESTS,
+        ends::TESTS,
+        data::TESTS,
+        inherit::TESTS,
+        lives::TESTS,
+        options::TESTS,
+        contexts::TESTS,
+        scopes::TESTS,
+        places::TESTS,
+        #[cfg(feature = "tracing")]
+        logs::TESTS,
+    ]
+    .concat();
     let (mut passed, mut failed) = (0, Vec::new());
     for (name, test, methods) in tests {
         for &method in methods {

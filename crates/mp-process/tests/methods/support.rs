@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mp_process::{Process, StartMethod, Target};
@@ -108,6 +109,24 @@ pub(crate) fn until(what: impl Fn() -> bool) {
     }
 }
 
+/// How often to try what is a matter of chance.
+pub(crate) fn trials(few: u32) -> u32 {
+    let said = std::env::var("MP_PROCESS_TRIALS").ok();
+    said.and_then(|text| text.parse().ok()).unwrap_or(few)
+}
+
+/// The processes that were executed with a variable, and their copies.
+pub(crate) fn with_variable(variable: &str) -> Vec<u32> {
+    let all = fs::read_dir("/proc").unwrap();
+    all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|pid| {
+            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            environment.split(|&byte| byte == 0).any(|text| text == variable.as_bytes())
+        })
+        .filter(|&pid| runs(pid))
+        .collect()
+}
+
 pub(crate) fn idle() {
     loop {
         std::thread::park();
@@ -136,6 +155,13 @@ pub(crate) fn helper(name: &str, method: StartMethod) -> Command {
     command
 }
 
+/// Runs this program as a helper, which must succeed; gives its output.
+pub(crate) fn succeeds(name: &str, method: StartMethod) -> String {
+    let output = helper(name, method).output().unwrap();
+    assert!(output.status.success(), "{name}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
 /// A descriptor that an executed program would inherit, with a high number.
 pub(crate) fn inheritable(fd: &OwnedFd, above: RawFd) -> OwnedFd {
     // SAFETY: takes no pointers.
@@ -145,10 +171,10 @@ pub(crate) fn inheritable(fd: &OwnedFd, above: RawFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(copy) }
 }
 
-/// Interrupts this process by a signal every millisecond while a function runs; counts them.
-pub(crate) fn interrupted<R>(function: impl FnOnce() -> R) -> (R, usize) {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    static SIGNALS: AtomicUsize = AtomicUsize::new(0);
+static SIGNALS: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts the signals of a kind from now on; calls are interrupted by them.
+pub(crate) fn count_signals(signal: i32) {
     extern "C" fn count(_: i32) {
         SIGNALS.fetch_add(1, Ordering::Relaxed);
     }
@@ -156,7 +182,23 @@ pub(crate) fn interrupted<R>(function: impl FnOnce() -> R) -> (R, usize) {
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = count as extern "C" fn(i32) as usize;
     // SAFETY: the handler only adds to an atomic.
-    unsafe { libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut()) };
+    unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) };
+}
+
+/// How many signals were counted.
+pub(crate) fn counted() -> usize {
+    SIGNALS.load(Ordering::Relaxed)
+}
+
+/// Sets what a signal does back to what it does in a fresh process.
+pub(crate) fn default_signal(signal: i32) {
+    // SAFETY: runs no code of ours.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+}
+
+/// Interrupts this process by a signal every millisecond while a function runs; counts them.
+pub(crate) fn interrupted<R>(function: impl FnOnce() -> R) -> (R, usize) {
+    count_signals(libc::SIGUSR1);
     let me = std::process::id();
     // Another process sends them: this one must have one thread.
     let storm = process(
@@ -168,11 +210,40 @@ pub(crate) fn interrupted<R>(function: impl FnOnce() -> R) -> (R, usize) {
         (me,),
     );
     let storm: mp_process::Child<()> = storm.start().unwrap();
-    until(|| SIGNALS.load(Ordering::Relaxed) > 0);
+    let before = counted();
+    until(|| counted() > before);
     let result = function();
     storm.kill().unwrap();
     storm.wait();
-    (result, SIGNALS.load(Ordering::Relaxed))
+    (result, counted() - before)
+}
+
+/// A terminal: the side of the keyboard, and the side of the program.
+pub(crate) fn terminal() -> (std::fs::File, OwnedFd) {
+    let (mut keyboard, mut program) = (-1, -1);
+    let (name, how, size) = (std::ptr::null_mut(), std::ptr::null(), std::ptr::null());
+    // SAFETY: room for two numbers; null asks for neither a name nor settings.
+    let opened = unsafe { libc::openpty(&mut keyboard, &mut program, name, how, size) };
+    assert_eq!(opened, 0);
+    // SAFETY: the call has just opened both.
+    let [keyboard, program] = [keyboard, program].map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+    // SAFETY: takes no pointers.
+    unsafe { libc::fcntl(keyboard.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) };
+    (keyboard.into(), program)
+}
+
+/// Has a command run in a session of its own, with its standard input as its terminal.
+pub(crate) fn on_terminal(command: &mut Command) {
+    use std::os::unix::process::CommandExt;
+    let attach = || {
+        // SAFETY: takes no pointers.
+        let session = unsafe { libc::setsid() };
+        // SAFETY: takes no pointers.
+        let attached = unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) };
+        if session < 0 || attached < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
+    };
+    // SAFETY: only system calls.
+    unsafe { command.pre_exec(attach) };
 }
 
 /// Ignores `SIGCHLD` while a function runs.
@@ -301,4 +372,42 @@ pub(crate) fn blocked(signal: i32) -> impl FnOnce() {
         // SAFETY: the set is initialised, and the number writable.
         assert_eq!(unsafe { libc::sigwait(&mask, &mut which) }, 0);
     }
+}
+
+/// The hard limit for core dumps.
+pub(crate) fn hard_core_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: writable.
+    unsafe { libc::getrlimit(libc::RLIMIT_CORE, &mut limit) };
+    limit.rlim_max
+}
+
+/// The priority of this process.
+pub(crate) fn nice() -> i32 {
+    // SAFETY: takes no pointers.
+    unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }
+}
+
+/// The user, the group, and the other groups of this process.
+pub(crate) fn ids() -> (u32, u32, Vec<u32>) {
+    let mut groups = [0; 64];
+    // SAFETY: as many writable numbers as it says.
+    let count = unsafe { libc::getgroups(64, groups.as_mut_ptr()) };
+    // SAFETY: takes no pointers.
+    let user = unsafe { libc::geteuid() };
+    // SAFETY: takes no pointers.
+    let group = unsafe { libc::getegid() };
+    (user, group, groups[..count.max(0) as usize].to_vec())
+}
+
+/// The process group of this process.
+pub(crate) fn group() -> u32 {
+    // SAFETY: takes no pointers.
+    unsafe { libc::getpgid(0) as u32 }
+}
+
+/// The session of this process.
+pub(crate) fn session() -> u32 {
+    // SAFETY: takes no pointers.
+    unsafe { libc::getsid(0) as u32 }
 }

@@ -3,12 +3,12 @@
 use mp_wire::Deadline;
 
 use super::error::GetError;
-use super::layout::{
-    FIRST_PUNCHED, Head as Position, Place, STEP, Tail, UNIT, arena_start, damaged,
-};
+use super::layout::{FIRST_PUNCHED, Head as Position, Place, STEP, UNIT, arena_start, damaged};
 use super::record::{Head, footprint};
-use super::{Held, Item, Record, Ring};
+use super::{Item, Nudge, Ring};
 use crate::robust::LockError;
+use crate::robust::linked::{Brief, Cell};
+use crate::segment::Segment;
 use crate::{Error, sys};
 
 /// Makes a failure that has nothing to do with the hook one of an operation with a hook.
@@ -21,33 +21,70 @@ fn plain<E>(error: GetError) -> GetError<E> {
     }
 }
 
+/// What a record is copied into.
+pub trait Target {
+    /// Takes `len` bytes of the segment, from `at` on, in place of what it held.
+    ///
+    /// It is called under the lock of the consumers: it must not wait for anybody.
+    ///
+    /// # Errors
+    ///
+    /// It has no room for them. The record is then still there.
+    fn fill(&mut self, segment: &Segment, at: usize, len: usize) -> Result<(), Error>;
+}
+
+impl Target for Vec<u8> {
+    #[inline]
+    fn fill(&mut self, segment: &Segment, at: usize, len: usize) -> Result<(), Error> {
+        self.clear();
+        segment.append_to(at, len, self)
+    }
+}
+
+/// As many bytes as the record has to have.
+impl Target for [u8] {
+    #[inline]
+    fn fill(&mut self, segment: &Segment, at: usize, len: usize) -> Result<(), Error> {
+        if len == self.len() { segment.copy_out(at, self) } else { Err(damaged()) }
+    }
+}
+
 impl Ring {
     #[inline]
-    pub(super) fn get_one<X, E>(
+    pub(super) fn get_one<X, E, B: Target + ?Sized>(
         &self,
-        bytes: &mut Vec<u8>,
+        bytes: &mut B,
         deadline: Deadline,
+        nudge: Nudge,
         hook: impl FnOnce(Item) -> Result<X, E>,
         after: impl FnOnce(&X),
     ) -> Result<(Item, X), GetError<E>> {
-        bytes.clear();
-        let held = self.lock_head(deadline).map_err(plain)?;
-        let mut head = self.head_with_item(deadline).map_err(plain)?;
+        let (held, deadline) = match nudge {
+            Nudge::Ignore => (self.lock_head(deadline).map_err(plain)?, deadline),
+            Nudge::Return => self.lock_head_nudged(deadline).map_err(plain)?,
+        };
+        let mut head = self.head_with_item(deadline, nudge).map_err(plain)?;
         let (tag, len) = self.find_item(&mut head)?;
         let item = Item { tag, sequence: head.items };
         let at = head.place.at(head.position) + UNIT;
-        self.segment.append_to(at, len as usize, bytes)?;
+        bytes.fill(&self.segment, at, len as usize)?;
         let beside = hook(item).map_err(GetError::Hook)?;
-        head.position += footprint(len).ok_or_else(damaged)?;
-        head.items += 1;
-        if head.place.arena < FIRST_PUNCHED {
-            head.freed = head.position;
-        }
-        self.take(&head);
-        self.give_back(&mut head);
+        self.take_item(&mut head, len)?;
         after(&beside);
         drop(held);
         Ok((item, beside))
+    }
+
+    /// Takes the item of `len` bytes that the head is at off the ring.
+    #[inline]
+    pub(super) fn take_item(&self, head: &mut Position, len: u64) -> Result<(), Error> {
+        advance(head, len)?;
+        if head.place.arena < FIRST_PUNCHED {
+            head.freed = head.position;
+        }
+        self.take(head);
+        self.give_back(head);
+        Ok(())
     }
 
     /// Takes the first few records in one commit; returns how many.
@@ -55,21 +92,20 @@ impl Ring {
     /// It stops in front of one that is not `wanted`, and, after the first, in front of a jump.
     pub(super) fn get_some(
         &self,
-        bytes: &mut Vec<u8>,
-        records: &mut Vec<Record>,
         most: usize,
         deadline: Deadline,
         wanted: impl Fn(u64) -> bool,
+        mut copy: impl FnMut(&Segment, usize, usize, Item) -> Result<(), Error>,
     ) -> Result<usize, GetError> {
         let held = self.lock_head(deadline)?;
-        let mut head = self.head_with_item(deadline)?;
+        let mut head = self.head_with_item(deadline, Nudge::Ignore)?;
         let mut count = 0;
         let mut result = Ok(());
         while count < most.max(1) {
             let mut next = head;
-            match self.copy_next(&mut next, bytes, count > 0, &wanted) {
-                Ok(Some(record)) => records.push(record),
-                Ok(None) => break,
+            match self.copy_next(&mut next, count > 0, &wanted, &mut copy) {
+                Ok(true) => {}
+                Ok(false) => break,
                 Err(error) => {
                     result = Err(error);
                     break;
@@ -91,61 +127,73 @@ impl Ring {
         result.map(|()| count).map_err(GetError::from)
     }
 
-    /// Copies the next record behind `bytes` and moves the head past it; none if it is not to be taken with those before it.
+    /// Copies the next record and moves the head past it; not if it is not to be taken with those before it.
     fn copy_next(
         &self,
         head: &mut Position,
-        bytes: &mut Vec<u8>,
         further: bool,
         wanted: impl Fn(u64) -> bool,
-    ) -> Result<Option<Record>, Error> {
+        copy: impl FnOnce(&Segment, usize, usize, Item) -> Result<(), Error>,
+    ) -> Result<bool, Error> {
         if further {
             if head.items == head.put {
-                head.put = self.header.tail.peek::<Tail>(self.last_arena)?.1.items;
+                head.put = self.header.tail.peek_items()?.1;
             }
             let jump = || Head::read(&self.segment, head.place.at(head.position));
             if head.items >= head.put || matches!(jump()?, Head::Jump { .. }) {
-                return Ok(None);
+                return Ok(false);
             }
         }
         let (tag, len) = self.find_item(head)?;
         if !wanted(tag) {
-            return Ok(None);
+            return Ok(false);
         }
-        self.segment.append_to(head.place.at(head.position) + UNIT, len as usize, bytes)?;
         let item = Item { tag, sequence: head.items };
-        head.position += footprint(len).ok_or_else(damaged)?;
-        head.items += 1;
-        Ok(Some(Record { item, end: bytes.len() }))
+        copy(&self.segment, head.place.at(head.position) + UNIT, len as usize, item)?;
+        advance(head, len)?;
+        Ok(true)
     }
 
     #[inline]
-    fn lock_head(&self, deadline: Deadline) -> Result<Held<'_>, GetError> {
-        let lock = self.header.head.lock();
-        match lock.lock(deadline) {
-            Ok(_) => Ok(Held(lock)),
-            Err(error) => self.lock_head_later(error, deadline),
+    fn lock_head(&self, deadline: Deadline) -> Result<Brief<'_>, GetError> {
+        match self.header.head.lock().lock_briefly(deadline) {
+            Ok(held) => Ok(held),
+            Err(error) => self.lock_head_later(error, deadline, Cell::lock_briefly),
         }
     }
 
+    /// Takes the lock; who had to wait for it may have missed a nudge, and so waits for nothing more.
+    fn lock_head_nudged(&self, deadline: Deadline) -> Result<(Brief<'_>, Deadline), GetError> {
+        match self.header.head.lock().lock_briefly(Deadline::NOW) {
+            Ok(held) => Ok((held, deadline)),
+            Err(_) => Ok((self.lock_head(deadline)?, Deadline::NOW)),
+        }
+    }
+
+    /// The lock of the consumers was held.
     #[cold]
-    fn lock_head_later(&self, error: LockError, deadline: Deadline) -> Result<Held<'_>, GetError> {
+    pub(super) fn lock_head_later<'a, L>(
+        &'a self,
+        error: LockError,
+        deadline: Deadline,
+        take: impl Fn(&'a Cell, Deadline) -> Result<L, LockError>,
+    ) -> Result<L, GetError> {
         let lock = self.header.head.lock();
         let mut result = Err(error);
         if deadline == Deadline::NOW {
             let end = Deadline::after(super::PATIENCE);
-            while result == Err(LockError::TimedOut) && !end.is_past() {
+            while matches!(result, Err(LockError::TimedOut)) && !end.is_past() {
                 if self.is_empty()? {
                     let closed = self.header.tail.word().is_closed();
                     return Err(if closed { GetError::Closed } else { GetError::Empty });
                 }
                 // There is an item, so the one before us is about to finish. It may take the last one and then wait for
                 // the next, with the lock in its hands: look again soon.
-                result = lock.lock(Deadline::after(super::SOON));
+                result = take(lock, Deadline::after(super::SOON));
             }
         }
         match result {
-            Ok(_) => Ok(Held(lock)),
+            Ok(held) => Ok(held),
             Err(LockError::TimedOut) => Err(GetError::Empty),
             Err(error) => Err(GetError::Failed(super::lock_failed(error))),
         }
@@ -153,17 +201,22 @@ impl Ring {
 
     /// Reads the head; waits until there is an item.
     #[inline]
-    fn head_with_item(&self, deadline: Deadline) -> Result<Position, GetError> {
+    pub(super) fn head_with_item(
+        &self,
+        deadline: Deadline,
+        nudge: Nudge,
+    ) -> Result<Position, GetError> {
         let mut head: Position = self.header.head.load(self.last_arena)?;
+        let mut deadline = deadline;
         loop {
             if head.items < head.put {
                 return Ok(head);
             }
-            let (seen, tail) = self.header.tail.peek::<Tail>(self.last_arena)?;
-            if tail.items < head.items {
+            let (seen, put) = self.header.tail.peek_items()?;
+            if put < head.items {
                 return Err(damaged().into());
             }
-            head.put = tail.items;
+            head.put = put;
             if head.items < head.put {
                 continue;
             }
@@ -172,12 +225,16 @@ impl Ring {
             }
             let waited = self.header.tail.word().wait_change(seen, deadline, &self.local.get);
             waited.map_err(|_| GetError::Empty)?;
+            if nudge == Nudge::Return {
+                // Once more, without waiting.
+                deadline = Deadline::NOW;
+            }
         }
     }
 
     /// Moves the head to the next item, across ends of arenas and jumps; returns its tag and its length.
     #[inline]
-    fn find_item(&self, head: &mut Position) -> Result<(u64, u64), Error> {
+    pub(super) fn find_item(&self, head: &mut Position) -> Result<(u64, u64), Error> {
         // Each arena on the path is left once; a damaged path might lead around for ever.
         for _ in 0..=2 * self.last_arena + 2 {
             let record = Head::read(&self.segment, head.place.at(head.position))?;
@@ -240,4 +297,13 @@ impl Ring {
         self.header.head.store(head);
         self.header.head.word().commit();
     }
+}
+
+/// Moves the head behind an item of `len` bytes.
+#[inline]
+fn advance(head: &mut Position, len: u64) -> Result<(), Error> {
+    head.position += footprint(len).ok_or_else(damaged)?;
+    head.items += 1;
+    head.bytes += len;
+    Ok(())
 }

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use crate::Error;
-use crate::robust::RawLock;
+use crate::robust::linked::Cell;
 use crate::segment::{HEADER_LEN, Shared};
 use crate::word::{CommitWord, Snapshot};
 
@@ -12,13 +12,20 @@ use crate::word::{CommitWord, Snapshot};
 pub(super) const ARENA: usize = 32 << 10;
 
 /// Arenas from this one on give memory back while they are in use.
-pub(super) const FIRST_PUNCHED: u32 = 8;
+pub(super) const FIRST_PUNCHED: u32 = 10;
+
+/// How often producers go round in an arena before it that has become too large, before they leave it: backing a page and giving it
+/// back costs as much as some dozen small records.
+pub(super) const ROUNDS: u64 = 8;
 
 /// What those are backed and given back by.
 pub(super) const STEP: u64 = 256 << 10;
 
 /// How many epochs the path remembers; more than there are arenas.
 const EPOCHS: usize = 32;
+
+/// The words of a position, which fill a line.
+const FIELDS: usize = 8;
 
 /// Beyond what any counter reaches, and far enough from the end that sums of what is below it do not overflow.
 const NEVER: u64 = 1 << 62;
@@ -43,6 +50,10 @@ pub(super) struct Apart<T>(pub(super) T);
 pub(super) struct Header {
     /// The most items, zero for no bound.
     pub(super) capacity: AtomicU64,
+    /// The most bytes of all items together, zero for no bound.
+    pub(super) byte_capacity: AtomicU64,
+    /// What the items are, if that is to be the same for all.
+    pub(super) label: AtomicU64,
     /// The most bytes of one record.
     pub(super) record_limit: AtomicU64,
     /// The number of the last arena.
@@ -56,14 +67,22 @@ pub(super) struct Header {
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Side {
-    lock: Apart<RawLock>,
-    word: Apart<CommitWord>,
+    lock: Apart<Cell>,
+    word: Apart<Word>,
     slots: Apart<[Slot; 2]>,
+}
+
+/// A commit word, and on its line what the other side asks for most: the items of each slot.
+#[derive(Debug)]
+#[repr(C)]
+struct Word {
+    commits: CommitWord,
+    items: [AtomicU64; 2],
 }
 
 #[derive(Debug)]
 #[repr(C, align(64))]
-struct Slot([AtomicU64; 6]);
+struct Slot([AtomicU64; FIELDS]);
 
 const _: () = assert!(size_of::<Header>() == 1024 && HEADER_AT + HEADER_LEN == 128);
 const _: () = assert!(HEADER_AT + size_of::<Header>() <= BACKED);
@@ -136,6 +155,10 @@ pub(super) struct Tail {
     pub(super) limit: u64,
     /// How many items had been taken when somebody last looked.
     pub(super) taken: u64,
+    /// How many bytes all items had together.
+    pub(super) bytes: u64,
+    /// How many of those had been taken when somebody last looked.
+    pub(super) taken_bytes: u64,
 }
 
 /// Where the consumers are.
@@ -148,24 +171,34 @@ pub(super) struct Head {
     pub(super) freed: u64,
     /// How many items had been put when somebody last looked.
     pub(super) put: u64,
+    /// How many bytes the items taken had together.
+    pub(super) bytes: u64,
 }
 
 /// A position as it lies in a slot.
 pub(super) trait Position: Sized {
-    fn to_fields(&self) -> [u64; 6];
+    fn to_fields(&self) -> [u64; FIELDS];
+    fn items(&self) -> u64;
     /// Takes what another process may have written; nothing, if it makes no sense.
-    fn from_fields(fields: [u64; 6], last_arena: u32) -> Option<Self>;
+    fn from_fields(fields: [u64; FIELDS], last_arena: u32) -> Option<Self>;
 }
 
 impl Position for Tail {
     #[inline]
-    fn to_fields(&self) -> [u64; 6] {
-        [self.position, self.items, self.place.pack(), self.backed, self.limit, self.taken]
+    fn items(&self) -> u64 {
+        self.items
     }
 
     #[inline]
-    fn from_fields(fields: [u64; 6], last_arena: u32) -> Option<Self> {
-        let [position, items, place, backed, limit, taken] = fields;
+    fn to_fields(&self) -> [u64; FIELDS] {
+        let (position, items, place) = (self.position, self.items, self.place.pack());
+        let (backed, limit, taken) = (self.backed, self.limit, self.taken);
+        [position, items, place, backed, limit, taken, self.bytes, self.taken_bytes]
+    }
+
+    #[inline]
+    fn from_fields(fields: [u64; FIELDS], last_arena: u32) -> Option<Self> {
+        let [position, items, place, backed, limit, taken, bytes, taken_bytes] = fields;
         let place = Place::unpack(place);
         let sound = place.arena <= last_arena
             && place.epoch < NEVER >> 8
@@ -174,20 +207,28 @@ impl Position for Tail {
             && items < NEVER
             && limit.checked_sub(position).is_some_and(|room| room <= place.size())
             && backed <= limit.max(place.size())
-            && taken <= items;
-        sound.then_some(Self { position, items, place, backed, limit, taken })
+            && taken <= items
+            && bytes < NEVER
+            && taken_bytes <= bytes;
+        let position = Self { position, items, place, backed, limit, taken, bytes, taken_bytes };
+        sound.then_some(position)
     }
 }
 
 impl Position for Head {
     #[inline]
-    fn to_fields(&self) -> [u64; 6] {
-        [self.position, self.items, self.place.pack(), self.freed, self.put, 0]
+    fn items(&self) -> u64 {
+        self.items
     }
 
     #[inline]
-    fn from_fields(fields: [u64; 6], last_arena: u32) -> Option<Self> {
-        let [position, items, place, freed, put, _] = fields;
+    fn to_fields(&self) -> [u64; FIELDS] {
+        [self.position, self.items, self.place.pack(), self.freed, self.put, self.bytes, 0, 0]
+    }
+
+    #[inline]
+    fn from_fields(fields: [u64; FIELDS], last_arena: u32) -> Option<Self> {
+        let [position, items, place, freed, put, bytes, ..] = fields;
         let place = Place::unpack(place);
         let sound = place.arena <= last_arena
             && place.epoch < NEVER >> 8
@@ -195,24 +236,25 @@ impl Position for Head {
             && position < NEVER
             && put < NEVER
             && position.checked_sub(freed).is_some_and(|behind| behind <= place.size())
-            && items <= put;
-        sound.then_some(Self { position, items, place, freed, put })
+            && items <= put
+            && bytes < NEVER;
+        sound.then_some(Self { position, items, place, freed, put, bytes })
     }
 }
 
 impl Side {
     #[inline]
-    pub(super) fn lock(&self) -> &RawLock {
+    pub(super) fn lock(&self) -> &Cell {
         &self.lock.0
     }
 
     #[inline]
     pub(super) fn word(&self) -> &CommitWord {
-        &self.word.0
+        &self.word.0.commits
     }
 
     #[inline]
-    fn slot(&self, count: u32) -> &[AtomicU64; 6] {
+    fn slot(&self, count: u32) -> &[AtomicU64; FIELDS] {
         let [even, odd] = &self.slots.0;
         if count.is_multiple_of(2) { &even.0 } else { &odd.0 }
     }
@@ -222,24 +264,25 @@ impl Side {
         for (field, value) in self.slot(0).iter().zip(position.to_fields()) {
             field.store(value, Ordering::Relaxed);
         }
+        self.items(0).store(position.items(), Ordering::Relaxed);
     }
 
     /// Reads the position; the caller holds the lock of this side, so nobody changes it.
     #[inline]
     pub(super) fn load<P: Position>(&self, last_arena: u32) -> Result<P, Error> {
-        let fields = read(self.slot(self.word.0.snapshot().count()));
+        let fields = read(self.slot(self.word().snapshot().count()));
         P::from_fields(fields, last_arena).ok_or_else(damaged)
     }
 
     /// Reads the position without the lock, and what the word said then.
     #[inline]
     pub(super) fn peek<P: Position>(&self, last_arena: u32) -> Result<(Snapshot, P), Error> {
-        let mut before = self.word.0.snapshot();
+        let mut before = self.word().snapshot();
         loop {
             let fields = read(self.slot(before.count()));
             // The fields are read before the word is read again.
             fence(Ordering::Acquire);
-            let after = self.word.0.snapshot();
+            let after = self.word().snapshot();
             if before.count() == after.count() {
                 return P::from_fields(fields, last_arena)
                     .map(|it| (before, it))
@@ -249,12 +292,36 @@ impl Side {
         }
     }
 
+    /// Reads how many items there were without the lock, and what the word said then.
+    #[inline]
+    pub(super) fn peek_items(&self) -> Result<(Snapshot, u64), Error> {
+        let mut before = self.word().snapshot();
+        loop {
+            let items = self.items(before.count()).load(Ordering::Relaxed);
+            // As in `peek`.
+            fence(Ordering::Acquire);
+            let after = self.word().snapshot();
+            if before.count() == after.count() {
+                return if items < NEVER { Ok((before, items)) } else { Err(damaged()) };
+            }
+            before = after;
+        }
+    }
+
+    #[inline]
+    fn items(&self, count: u32) -> &AtomicU64 {
+        let [even, odd] = &self.word.0.items;
+        if count.is_multiple_of(2) { even } else { odd }
+    }
+
     /// Writes the position into the slot that does not count yet; the caller holds the lock.
     #[inline]
     pub(super) fn store<P: Position>(&self, position: &P) {
         // Whoever sees a field of what follows sees the commit before it, too, and so that it has read a mixture.
         fence(Ordering::Release);
-        let slot = self.slot(self.word.0.snapshot().count().wrapping_add(1));
+        let next = self.word().snapshot().count().wrapping_add(1);
+        self.items(next).store(position.items(), Ordering::Relaxed);
+        let slot = self.slot(next);
         for (field, value) in slot.iter().zip(position.to_fields()) {
             field.store(value, Ordering::Relaxed);
         }
@@ -262,7 +329,7 @@ impl Side {
 }
 
 #[inline]
-fn read(slot: &[AtomicU64; 6]) -> [u64; 6] {
+fn read(slot: &[AtomicU64; FIELDS]) -> [u64; FIELDS] {
     slot.each_ref().map(|field| field.load(Ordering::Relaxed))
 }
 

@@ -1,13 +1,17 @@
 //! The side of the producers.
 
+use std::iter::Peekable;
+
 use mp_wire::Deadline;
 
+use super::Ring;
 use super::layout::{
-    FIRST_PUNCHED, Head as HeadPosition, Place, STEP, Tail, UNIT, arena_size, arena_start, damaged,
+    FIRST_PUNCHED, Head as HeadPosition, Place, ROUNDS, STEP, Tail, UNIT, arena_size, arena_start,
+    damaged,
 };
 use super::record::{Head, footprint};
-use super::{Held, Ring};
 use crate::robust::LockError;
+use crate::robust::linked::{Brief, Cell};
 use crate::{Error, ErrorKind};
 
 use super::error::PutError;
@@ -36,8 +40,8 @@ impl Ring {
         hook: impl FnOnce(u64) -> Result<X, E>,
     ) -> Result<X, PutError<E>> {
         let len = self.total(parts).map_err(plain)?;
-        let held = self.lock_tail(deadline).map_err(plain)?;
-        let mut tail = self.tail_with_room(deadline).map_err(plain)?;
+        let held = self.lock_tail(len, deadline).map_err(plain)?;
+        let mut tail = self.tail_with_room(len, deadline).map_err(plain)?;
         self.make_place(&mut tail, footprint(len).ok_or(PutError::TooLarge)?).map_err(plain)?;
         let sequence = tail.items;
         // Seeded mistake: the payload comes too late.
@@ -55,26 +59,32 @@ impl Ring {
     }
 
     /// Puts the first few records, at least one, in one commit; returns how many.
-    pub(super) fn put_some(
+    pub(super) fn put_some<'a>(
         &self,
-        records: &[(u64, &[u8])],
+        records: &mut Peekable<impl Iterator<Item = (u64, &'a [u8])>>,
         deadline: Deadline,
     ) -> Result<usize, PutError> {
-        let held = self.lock_tail(deadline)?;
-        let mut tail = self.tail_with_room(deadline)?;
-        let room = match self.capacity {
+        let first = self.total(&[records.peek().map_or(&[], |(_, bytes)| bytes)])?;
+        let held = self.lock_tail(first, deadline)?;
+        let mut tail = self.tail_with_room(first, deadline)?;
+        let mut room = match self.capacity {
             0 => u64::MAX,
             capacity => capacity.saturating_sub(tail.items - tail.taken),
         };
         let mut done = 0;
         let mut result = Ok(());
-        for (tag, bytes) in records.iter().take(usize::try_from(room).unwrap_or(usize::MAX)) {
+        while let Some(&(tag, bytes)) = records.peek().filter(|_| room > 0) {
+            if done > 0 && !self.has_byte_room(&tail, bytes.len() as u64) {
+                break;
+            }
             let mut next = tail;
-            result = self.append(&mut next, *tag, bytes);
+            result = self.append(&mut next, tag, bytes);
             if result.is_err() {
                 break;
             }
+            records.next();
             tail = next;
+            room -= 1;
             done += 1;
         }
         if done > 0 {
@@ -94,7 +104,7 @@ impl Ring {
     }
 
     #[inline]
-    fn total(&self, parts: &[&[u8]]) -> Result<u64, PutError> {
+    pub(super) fn total(&self, parts: &[&[u8]]) -> Result<u64, PutError> {
         let mut total = 0_u64;
         for part in parts {
             total = total.saturating_add(part.len() as u64);
@@ -103,65 +113,90 @@ impl Ring {
     }
 
     #[inline]
-    fn lock_tail(&self, deadline: Deadline) -> Result<Held<'_>, PutError> {
-        let lock = self.header.tail.lock();
-        match lock.lock(deadline) {
-            Ok(_) => Ok(Held(lock)),
-            Err(error) => self.lock_tail_later(error, deadline),
+    fn lock_tail(&self, len: u64, deadline: Deadline) -> Result<Brief<'_>, PutError> {
+        match self.header.tail.lock().lock_briefly(deadline) {
+            Ok(held) => Ok(held),
+            Err(error) => self.lock_tail_later(error, len, deadline, Cell::lock_briefly),
         }
     }
 
+    /// The lock of the producers was held.
     #[cold]
-    fn lock_tail_later(&self, error: LockError, deadline: Deadline) -> Result<Held<'_>, PutError> {
+    pub(super) fn lock_tail_later<'a, L>(
+        &'a self,
+        error: LockError,
+        len: u64,
+        deadline: Deadline,
+        take: impl Fn(&'a Cell, Deadline) -> Result<L, LockError>,
+    ) -> Result<L, PutError> {
         let lock = self.header.tail.lock();
         let mut result = Err(error);
         if deadline == Deadline::NOW {
             let end = Deadline::after(super::PATIENCE);
-            while result == Err(LockError::TimedOut) && !end.is_past() {
+            while matches!(result, Err(LockError::TimedOut)) && !end.is_past() {
                 if self.header.tail.word().is_closed() {
                     return Err(PutError::Closed);
                 }
-                if self.is_full()? {
+                if self.is_full()? || self.is_full_for(len)? {
                     return Err(PutError::Full);
                 }
                 // There is room, so the one before us is about to finish. It may fill the ring and then wait for room,
                 // with the lock in its hands: look again soon.
-                result = lock.lock(Deadline::after(super::SOON));
+                result = take(lock, Deadline::after(super::SOON));
             }
         }
         match result {
-            Ok(_) => Ok(Held(lock)),
+            Ok(held) => Ok(held),
             Err(LockError::TimedOut) => Err(PutError::Full),
             Err(error) => Err(PutError::Failed(super::lock_failed(error))),
         }
     }
 
-    /// Reads the tail; waits until the bound on items allows for one more.
-    #[inline]
-    fn tail_with_room(&self, deadline: Deadline) -> Result<Tail, PutError> {
-        let side = &self.header.tail;
-        let tail: Tail = side.load(self.last_arena)?;
-        if self.capacity == 0 && !side.word().is_closed() {
-            return Ok(tail);
-        }
-        self.bounded_tail(tail, deadline)
+    /// Says whether the bound on bytes leaves no room for a record of so many.
+    fn is_full_for(&self, len: u64) -> Result<bool, Error> {
+        Ok(self.byte_capacity > 0 && self.backlog()?.1.saturating_add(len) > self.byte_capacity)
     }
 
-    fn bounded_tail(&self, mut tail: Tail, deadline: Deadline) -> Result<Tail, PutError> {
+    /// Says whether the bound on bytes allows for so many more, as far as is known.
+    #[inline]
+    fn has_byte_room(&self, tail: &Tail, len: u64) -> bool {
+        self.byte_capacity == 0 || tail.bytes - tail.taken_bytes + len <= self.byte_capacity
+    }
+
+    /// Says whether the bounds allow for one more item of so many bytes, as far as is known.
+    #[inline]
+    fn has_room(&self, tail: &Tail, len: u64) -> bool {
+        (self.capacity == 0 || tail.items - tail.taken < self.capacity)
+            && self.has_byte_room(tail, len)
+    }
+
+    /// Reads the tail; waits until the bounds allow for one more item of so many bytes.
+    #[inline]
+    pub(super) fn tail_with_room(&self, len: u64, deadline: Deadline) -> Result<Tail, PutError> {
+        let side = &self.header.tail;
+        let tail: Tail = side.load(self.last_arena)?;
+        if self.capacity | self.byte_capacity == 0 && !side.word().is_closed() {
+            return Ok(tail);
+        }
+        self.bounded_tail(tail, len, deadline)
+    }
+
+    fn bounded_tail(&self, mut tail: Tail, len: u64, deadline: Deadline) -> Result<Tail, PutError> {
         let side = &self.header.tail;
         loop {
             if side.word().is_closed() {
                 return Err(PutError::Closed);
             }
-            if self.capacity == 0 || tail.items - tail.taken < self.capacity {
+            if self.has_room(&tail, len) {
                 return Ok(tail);
             }
             let (seen, head) = self.header.head.peek::<HeadPosition>(self.last_arena)?;
-            if head.items > tail.items {
+            if head.items > tail.items || head.bytes > tail.bytes {
                 return Err(damaged().into());
             }
             tail.taken = head.items;
-            if tail.items - tail.taken < self.capacity {
+            tail.taken_bytes = head.bytes;
+            if self.has_room(&tail, len) {
                 continue;
             }
             if seen.is_closed() {
@@ -177,7 +212,7 @@ impl Ring {
     /// Moves the tail to where a record of `len` bytes can be written: behind what is there, if need be at the
     /// beginning of the arena, or of another one.
     #[inline]
-    fn make_place(&self, tail: &mut Tail, len: u64) -> Result<(), PutError> {
+    pub(super) fn make_place(&self, tail: &mut Tail, len: u64) -> Result<(), PutError> {
         let to_end = tail.place.size() - tail.place.offset(tail.position);
         let end = tail.position.saturating_add(len + JUMP);
         if len <= to_end && end <= tail.limit && is_backed(tail, end) {
@@ -201,7 +236,8 @@ impl Ring {
         tail.limit = freed.saturating_add(size);
 
         // As good a moment as any to go back to a small arena, now that little is on its way.
-        if together && tail.place.arena > 0 {
+        let stayed = tail.place.arena >= FIRST_PUNCHED || tail.position >= ROUNDS * size;
+        if together && stayed && tail.place.arena > 0 {
             let needed = (tail.position.saturating_sub(head.position) + len).saturating_mul(2);
             let small = (0..tail.place.arena).find(|&arena| arena_size(arena) >= needed);
             if let Some(arena) = small {
@@ -258,8 +294,7 @@ impl Ring {
         let place = Place { epoch: tail.place.epoch + 1, arena };
         let size = place.size();
         let backed = if arena == 0 { size } else { 0 };
-        let (items, taken) = (tail.items, tail.taken);
-        let mut next = Tail { position: 0, items, place, backed, limit: size, taken };
+        let mut next = Tail { position: 0, place, backed, limit: size, ..*tail };
         self.back(&mut next, len + JUMP)?;
         self.header.path(place.epoch).store(arena, std::sync::atomic::Ordering::Relaxed);
         let jump = Head::Jump { arena: u64::from(arena) };
@@ -282,7 +317,7 @@ impl Ring {
 
     /// Makes everything up to this tail visible.
     #[inline]
-    fn publish(&self, tail: &Tail) {
+    pub(super) fn publish(&self, tail: &Tail) {
         self.header.tail.store(tail);
         self.header.tail.word().commit();
     }
@@ -309,9 +344,9 @@ impl Ring {
 
 /// The tail behind an item of `len` bytes.
 #[inline]
-fn after(tail: Tail, len: u64) -> Tail {
-    let length = footprint(len).unwrap_or(0);
-    Tail { position: tail.position + length, items: tail.items + 1, ..tail }
+pub(super) fn after(tail: Tail, len: u64) -> Tail {
+    let position = tail.position + footprint(len).unwrap_or(0);
+    Tail { position, items: tail.items + 1, bytes: tail.bytes + len, ..tail }
 }
 
 /// Says whether the arena is backed with memory up to `end`.

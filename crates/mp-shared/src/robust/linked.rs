@@ -127,6 +127,26 @@ impl Cell {
         result
     }
 
+    /// Takes the lock for a short section of our own code, which takes no other lock in shared memory.
+    ///
+    /// As in [`briefly`](Self::briefly) it is pending instead of linked, until the guard is dropped.
+    #[inline]
+    pub(crate) fn lock_briefly(&self, deadline: Deadline) -> Result<Brief<'_>, LockError> {
+        let thread = Thread::current()?;
+        thread.set_pending(&self.lock.word);
+        if !self.lock.take_free(thread.id()) {
+            let taken = self.lock.take(thread.id(), deadline);
+            if let Err(error) = taken {
+                // Held already and not linked, it stays announced.
+                if error != LockError::Deadlock || self.next.load(Ordering::Relaxed) != 0 {
+                    thread.clear_pending();
+                }
+                return Err(error);
+            }
+        }
+        Ok(Brief { cell: self, thread })
+    }
+
     /// The thread that holds the lock.
     pub(crate) fn owner(&self) -> Option<u32> {
         self.lock.owner()
@@ -177,6 +197,20 @@ impl Cell {
             value = word.fetch_or(WAITERS, Ordering::Relaxed) | WAITERS;
         }
         Watch::new(word, value)
+    }
+}
+
+/// A lock that is held for a short section of our own code, until this is dropped.
+pub(crate) struct Brief<'a> {
+    cell: &'a Cell,
+    thread: Thread,
+}
+
+impl Drop for Brief<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.cell.lock.release(self.thread.id());
+        self.thread.clear_pending();
     }
 }
 

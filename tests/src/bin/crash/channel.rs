@@ -79,7 +79,7 @@ pub(crate) fn consumer<C: Channel>(channel: &C, slot: &Slot) -> Role {
     role
 }
 
-fn producer<C: Channel>(channel: &C, slot: &Slot, id: u64) -> Role {
+pub(crate) fn producer<C: Channel>(channel: &C, slot: &Slot, id: u64) -> Role {
     let role = Role::fork(|| {
         slot.ready();
         note(slot, channel.put(id, None));

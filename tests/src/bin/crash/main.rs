@@ -29,7 +29,7 @@ use mp_tests::step::{self, Kill};
 use mp_tests::sweep::{Verdict, sweep};
 
 use self::locks::{Linked, Nested, Raw, Timed};
-use self::rings::TestRing;
+use self::rings::{InPlace, TestRing};
 
 type Trial = fn(Kill) -> Verdict;
 
@@ -80,6 +80,16 @@ const SCENARIOS: &[(&str, Trial)] = &[
     ("ring_close_with_sleepers", channel::close_with_sleepers::<TestRing>),
     ("ring_close_with_producers", channel::close_with_producers::<TestRing>),
     ("ring_put_many", rings::put_many),
+    ("ring_get_many", rings::get_many),
+    ("ring_put_in_place_alone", channel::put_alone::<InPlace>),
+    ("ring_put_in_place_to_sleepers", channel::put_to_sleepers::<InPlace>),
+    ("ring_put_in_place_that_grows", channel::put_that_grows::<InPlace>),
+    ("ring_put_in_place_into_full", channel::put_into_full::<InPlace>),
+    ("ring_get_in_place_of_two", channel::get_of_two::<InPlace>),
+    ("ring_get_in_place_that_shrinks", channel::get_that_shrinks::<InPlace>),
+    ("ring_get_in_place_as_follower", channel::get_as_follower::<InPlace>),
+    ("ring_get_in_place_as_leader", channel::get_as_leader::<InPlace>),
+    ("ring_get_in_place_from_full", channel::get_from_full::<InPlace>),
     ("ring_get_that_punches", rings::get_that_punches),
     ("event_set_with_waiters", events::set_with_waiters),
     ("event_wait_beside_another", events::wait_beside_another),
@@ -137,6 +147,15 @@ const OF_QUEUES: &[(&str, Trial)] = &[
     ("queue_put_into_full", channel::put_into_full::<queues::TestQueue>),
     ("queue_close_with_sleepers", channel::close_with_sleepers::<queues::TestQueue>),
     ("queue_close_with_producers", channel::close_with_producers::<queues::TestQueue>),
+    ("plain_put_alone", channel::put_alone::<queues::TestPlain>),
+    ("plain_put_to_sleepers", channel::put_to_sleepers::<queues::TestPlain>),
+    ("plain_get_of_two", channel::get_of_two::<queues::TestPlain>),
+    ("plain_get_as_leader", channel::get_as_leader::<queues::TestPlain>),
+    ("plain_get_from_full", channel::get_from_full::<queues::TestPlain>),
+    ("plain_put_into_full", channel::put_into_full::<queues::TestPlain>),
+    ("bytes_put_in_place_alone", channel::put_alone::<queues::TestBytes>),
+    ("bytes_get_in_place_of_two", channel::get_of_two::<queues::TestBytes>),
+    ("plain_put_many", queues::plain_put_many),
 ];
 
 #[cfg(not(feature = "whole"))]

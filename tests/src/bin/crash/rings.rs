@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use mp_shared::ring::{GetError, PutError, Ring};
+use mp_shared::segment::Segment;
 use mp_tests::step::{Board, End, Kill, LIVENESS, Victim, within_liveness};
 use mp_tests::sweep::Verdict;
 use mp_wire::Deadline;
@@ -104,6 +105,112 @@ impl Grows for TestRing {
     }
 }
 
+/// The same, written and read in place.
+pub(crate) struct InPlace(TestRing);
+
+impl Channel for InPlace {
+    fn make(bound: Option<usize>) -> Self {
+        Self(TestRing::make(bound))
+    }
+
+    fn put(&self, id: u64, timeout: Option<Duration>) -> Outcome {
+        let put = self.0.ring.reserve(id, 1000, deadline(timeout)).and_then(|mut room| {
+            for copy in room.as_chunks_mut().0.iter_mut().take(COPIES) {
+                *copy = id.to_ne_bytes();
+            }
+            room.truncate(8 * COPIES);
+            room.commit()
+        });
+        match put {
+            Ok(()) => Outcome::Done(id),
+            Err(PutError::Full) => Outcome::TimedOut,
+            Err(PutError::Closed) => Outcome::Closed,
+            Err(_) => Outcome::Failed,
+        }
+    }
+
+    fn get(&self, timeout: Option<Duration>) -> Outcome {
+        match self.0.ring.lend(deadline(timeout)) {
+            Ok(lent) => {
+                self.0.sequence.set(lent.item().sequence);
+                let id = id(&lent);
+                Outcome::Done(if lent.item().tag == id { id } else { TORN })
+            }
+            Err(GetError::Empty) => Outcome::TimedOut,
+            Err(GetError::Closed) => Outcome::Closed,
+            Err(_) => Outcome::Failed,
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn close(&self) {
+        self.0.close();
+    }
+
+    fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
+    fn sequence(&self) -> Option<u64> {
+        self.0.sequence()
+    }
+}
+
+/// Two of three records that are taken together are gone together, or still there.
+pub(crate) fn get_many(kill: Kill) -> Verdict {
+    let (board, channel) = (Board::new(), TestRing::make(Some(3)));
+    for id in [1, 2, 3] {
+        assert_eq!(channel.put(id, None), Outcome::Done(id));
+    }
+    let slots = [board.slot(0), board.slot(1)];
+    let _producers =
+        [channel::producer(&channel, slots[0], 50), channel::producer(&channel, slots[1], 51)];
+    let slot = board.slot(7);
+    let stop = Victim::start(&board, channel::warm_up::<TestRing>, |()| {
+        let mut taken = [0; 2];
+        let mut ids = taken.iter_mut();
+        let copy = |segment: &Segment, at, len| {
+            let mut bytes = [0; 8 * COPIES];
+            assert_eq!(len, bytes.len());
+            segment.copy_out(at, &mut bytes)?;
+            *ids.next().expect("at most two") = id(&bytes);
+            Ok(())
+        };
+        let count = channel.ring.get_each(2, Deadline::NEVER, copy).expect("there are three");
+        assert_eq!(count, 2);
+        taken.into_iter().for_each(|id| slot.note(id));
+        slot.done(0);
+    })
+    .run(kill, || false);
+    let mut verdict = Verdict::new(stop);
+    // Room that was made must be used without any further traffic.
+    verdict.progress(within_liveness(|| channel.len() == 3), "producers that have room");
+    if stop.end == End::Completed {
+        verdict.torn |= slot.noted() != [1, 2];
+        let ended = within_liveness(|| slots.iter().all(|slot| slot.is_done()));
+        verdict.progress(ended, "the producers");
+    }
+    let mut seen = channel::drain(&channel, &mut verdict);
+    let ended = within_liveness(|| slots.iter().all(|slot| slot.is_done()));
+    verdict.progress(ended, "the producers");
+    seen.extend(channel::drain(&channel, &mut verdict));
+    // Both, or none.
+    let must: &[u64] = if seen.first() == Some(&1) { &[1, 2, 3, 50, 51] } else { &[3, 50, 51] };
+    channel::account(&mut verdict, &seen, must, &[]);
+    verdict
+}
+
+impl Grows for InPlace {
+    fn fill_to_growth() -> usize {
+        // The room that is reserved is larger than the message in the end.
+        let room = 1000_usize.next_multiple_of(16) + 16;
+        (ARENA - 16 - room) / FOOTPRINT + 1
+    }
+}
+
 /// Three records that are put together are there together, or not at all.
 pub(crate) fn put_many(kill: Kill) -> Verdict {
     let (board, channel) = (Board::new(), TestRing::make(None));
@@ -137,21 +244,27 @@ fn filler(id: u64) -> Vec<u8> {
     id.to_ne_bytes().repeat((2048 - 16) / 8)
 }
 
-/// Enough of them for the backlog to reach an arena of 8 MiB.
+/// So many that some are given back, and that those that follow come to where that was.
 const FILLERS: u64 = 4800;
+
+/// A record that takes them to an arena that gives memory back while it is in use.
+const LARGE: usize = 16 << 20;
 
 fn backlog() -> Ring {
     let ring = Ring::new().expect("a ring");
+    let room = ring.reserve(0, LARGE, Deadline::NOW).expect("there is room");
+    room.commit().expect("it is open");
     for id in 0..FILLERS {
         ring.put(id, &[&filler(id)], Deadline::NOW).expect("there is room");
     }
+    drop(ring.lend(Deadline::NOW).expect("the large one"));
     ring
 }
 
 fn take(ring: &Ring, id: u64) -> bool {
     let mut bytes = Vec::new();
     let item = ring.get(&mut bytes, Deadline::NOW);
-    item.is_ok_and(|item| item.tag == id && item.sequence == id) && bytes == filler(id)
+    item.is_ok_and(|item| item.tag == id && item.sequence == id + 1) && bytes == filler(id)
 }
 
 /// After how many records the next one gives back memory of the largest arena in use.

@@ -3,11 +3,19 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::mem::{MaybeUninit, size_of};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::mem::size_of;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::ExitStatus;
+
+mod overflow;
+mod settings;
+mod signals;
+
+pub(crate) use overflow::*;
+pub(crate) use settings::*;
+pub(crate) use signals::*;
 
 /// The number under which a child that was executed finds its socket.
 pub(crate) const SOCKET_FD: RawFd = 3;
@@ -39,6 +47,16 @@ pub(crate) fn pidfd_signal(process: BorrowedFd<'_>, signal: i32) -> io::Result<(
         Err(error) if error.raw_os_error() != Some(libc::ESRCH) => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Sends a signal to the main thread of a process (6.9 and later).
+pub(crate) fn pidfd_signal_thread(process: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    const PIDFD_SIGNAL_THREAD: u32 = 1;
+    let (info, flags) = (std::ptr::null::<libc::siginfo_t>(), PIDFD_SIGNAL_THREAD);
+    let fd = process.as_raw_fd();
+    // SAFETY: a null pointer for the details asks for those of `tgkill`.
+    let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, info, flags) };
+    check(sent).map(drop)
 }
 
 /// Reaps a child of this process if it has ended; `None` while it runs.
@@ -138,6 +156,15 @@ pub(crate) fn die_with(socket: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// Takes back what [`die_with`] asked for.
+pub(crate) fn live_on(socket: impl AsFd) {
+    let fd = socket.as_fd().as_raw_fd();
+    // SAFETY: takes no pointers.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
+    // SAFETY: takes no pointers.
+    unsafe { libc::fcntl(fd, libc::F_SETFL, flags & !libc::O_ASYNC) };
+}
+
 /// Waits for events on one descriptor, `timeout` milliseconds at most; gives what happened.
 pub(crate) fn poll(fd: BorrowedFd<'_>, events: i16, timeout: i32) -> i16 {
     let mut entry = libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
@@ -204,13 +231,35 @@ pub(crate) fn set_short_name(name: &str) {
     unsafe { libc::prctl(libc::PR_SET_NAME, bytes.as_ptr()) };
 }
 
-/// Closes every descriptor from 3 on but one.
-pub(crate) fn close_all_but(keep: BorrowedFd<'_>) {
-    let keep = keep.as_raw_fd() as u32;
-    if keep > 3 {
-        close_range(3, keep - 1);
+/// Closes every descriptor from 3 on but some.
+pub(crate) fn close_all_but(keep: &[RawFd]) {
+    let mut keep: Vec<u32> = keep.iter().filter_map(|&fd| u32::try_from(fd).ok()).collect();
+    keep.sort_unstable();
+    let mut first = 3;
+    for fd in keep {
+        if fd > first {
+            close_range(first, fd - 1);
+        }
+        first = first.max(fd + 1);
     }
-    close_range(keep.max(2) + 1, u32::MAX);
+    close_range(first, u32::MAX);
+}
+
+/// The numbers of the descriptors of this process, as far as `/proc` tells.
+pub(crate) fn open_descriptors() -> Vec<RawFd> {
+    let listed: Vec<RawFd> = std::fs::read_dir("/proc/self/fd")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    // Without the one that the list was read by.
+    // SAFETY: takes no pointers.
+    listed.into_iter().filter(|&fd| unsafe { libc::fcntl(fd, libc::F_GETFD) } >= 0).collect()
+}
+
+/// How many threads this process has.
+pub(crate) fn count_threads() -> io::Result<usize> {
+    std::fs::read_dir("/proc/self/task").map(Iterator::count)
 }
 
 fn close_range(first: u32, last: u32) {
@@ -311,48 +360,6 @@ fn open_nothing() -> RawFd {
     unsafe { libc::memfd_create(c"nothing".as_ptr(), 0) }
 }
 
-/// What the process does on a signal, as far as this crate sets it.
-#[derive(Clone, Copy)]
-pub(crate) enum On {
-    Default,
-    Ignore,
-}
-
-/// Sets what a signal does.
-pub(crate) fn on_signal(signal: i32, on: On) {
-    let handler = match on {
-        On::Default => libc::SIG_DFL,
-        On::Ignore => libc::SIG_IGN,
-    };
-    // SAFETY: neither of the two runs any code of ours.
-    unsafe { libc::signal(signal, handler) };
-}
-
-/// Blocks no signal.
-pub(crate) fn unblock_signals() {
-    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: the call initialises the set.
-    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
-    // SAFETY: the set was initialised.
-    unsafe { libc::sigprocmask(libc::SIG_SETMASK, set.as_ptr(), std::ptr::null_mut()) };
-}
-
-/// Turns `SIGCHLD` into events of a descriptor.
-pub(crate) fn child_events() -> io::Result<OwnedFd> {
-    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: the call initialises the set.
-    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
-    // SAFETY: the set was initialised.
-    unsafe { libc::sigaddset(set.as_mut_ptr(), libc::SIGCHLD) };
-    // SAFETY: the set was initialised.
-    unsafe { libc::sigprocmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut()) };
-    let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
-    // SAFETY: the set was initialised.
-    let fd = check(unsafe { libc::signalfd(-1, set.as_ptr(), flags) }.into())?;
-    // SAFETY: the call has just opened it, and nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
-}
-
 /// A pipe whose ends never block.
 pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let mut ends = [0; 2];
@@ -380,29 +387,6 @@ pub(crate) fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option<u
 pub(crate) fn write(fd: BorrowedFd<'_>, bytes: &[u8]) {
     // SAFETY: the bytes are readable for their whole length.
     unsafe { libc::write(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) };
-}
-
-/// Turns off core dumps: that of a worker delays whoever waits for what it held.
-pub(crate) fn no_core_dumps() {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `limit` is writable for the whole call.
-    if unsafe { libc::getrlimit(libc::RLIMIT_CORE, &mut limit) } == 0 {
-        limit.rlim_cur = 0;
-        // SAFETY: `limit` is readable for the whole call.
-        unsafe { libc::setrlimit(libc::RLIMIT_CORE, &limit) };
-    }
-}
-
-/// Sets the mask of permissions for new files.
-pub(crate) fn set_umask(mask: u32) {
-    // SAFETY: takes no pointers and cannot fail.
-    unsafe { libc::umask(mask) };
-}
-
-/// Changes into a directory.
-pub(crate) fn change_directory(directory: BorrowedFd<'_>) -> io::Result<()> {
-    // SAFETY: takes no pointers.
-    check(unsafe { libc::fchdir(directory.as_raw_fd()) }.into()).map(drop)
 }
 
 /// The two sides of a fork.

@@ -1,0 +1,52 @@
+//! System calls that neither the standard library nor `mp-wire` has.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use mp_wire::Deadline;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::socket::{MsgFlags, recv, send};
+use nix::sys::time::TimeSpec;
+
+/// Waits until a socket can be read or written: `true` if it can be read, `None` when the deadline passed first.
+pub(crate) fn wait_either(socket: BorrowedFd<'_>, deadline: Deadline) -> io::Result<Option<bool>> {
+    loop {
+        let mut entries = [PollFd::new(socket, PollFlags::POLLIN | PollFlags::POLLOUT)];
+        match ppoll(&mut entries, deadline.remaining().map(TimeSpec::from_duration), None) {
+            Ok(0) if !deadline.is_past() => {}
+            Ok(0) => return Ok(None),
+            Ok(_) => {
+                let events = entries[0].revents().unwrap_or(PollFlags::POLLERR);
+                return Ok(Some(events.intersects(!PollFlags::POLLOUT)));
+            }
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Sends a packet without waiting.
+pub(crate) fn send_packet(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    retry(|| send(socket.as_raw_fd(), bytes, flags)).map(drop)
+}
+
+/// Receives a packet without waiting; the kernel closes descriptors that come with it. One that does not fit is cut.
+pub(crate) fn recv_packet(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    retry(|| match recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
+        // Said once, when the other end was closed with packets unread there. What came from it is still here.
+        Err(Errno::ECONNRESET) => Err(Errno::EINTR),
+        other => other,
+    })
+}
+
+/// Repeats a call that a signal interrupts.
+pub(crate) fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(Errno::EINTR) => {}
+            other => return other.map_err(io::Error::from),
+        }
+    }
+}
