@@ -241,17 +241,16 @@ impl<L: Link, B: Bell> Core<L, B> {
 
     /// Cancels a job.
     pub(crate) fn cancel(&self, job: &Arc<Job>, running: bool) -> Cancelled {
-        let mut state = self.lock();
-        let cancelled = state.dispatcher.cancel(job, running);
-        self.hand_over(&mut state);
+        let cancelled = self.lock().dispatcher.cancel(job, running);
+        // Whoever pumps sleeps on the bell, and does not know of it.
+        self.disturb();
         cancelled
     }
 
     /// Cancels all that has not begun.
     pub(crate) fn cancel_pending(&self) -> usize {
-        let mut state = self.lock();
-        let cancelled = state.dispatcher.cancel_pending();
-        self.hand_over(&mut state);
+        let cancelled = self.lock().dispatcher.cancel_pending();
+        self.disturb();
         cancelled
     }
 

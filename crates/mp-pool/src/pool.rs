@@ -40,8 +40,8 @@ use crate::{AsyncResult, Error, Future, Retry, Stats, TaskError, Timeline};
 /// # If a process dies
 ///
 /// If a worker dies, by a signal, an abort or an exit, the task that it was running fails with
-/// [`TaskError::Died`], and with it the other tasks of the same chunk. Tasks that it only had queued go to others, results that
-/// it had given are kept, a new worker stands in, and all else goes on. If the process with the pool dies, the kernel ends
+/// [`TaskError::Died`]. Tasks that it only had queued, and the rest of a chunk, go to others, results that it had handed over
+/// are kept, a new worker stands in, and all else goes on. If the process with the pool dies, the kernel ends
 /// its workers.
 ///
 /// # Examples

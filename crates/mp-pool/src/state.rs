@@ -66,11 +66,14 @@ impl Broadcast {
     }
 }
 
+/// The arguments, and what the handle behind them stands for.
+type Opened<'u> = (&'u [u8], &'u [Fd], Rc<dyn Any>);
+
 /// Cuts the handle off, and finds what it stands for.
 fn open<'u, S: DeserializeOwned + 'static>(
     bytes: &'u [u8],
     fds: &'u [Fd],
-) -> Result<(&'u [u8], &'u [Fd], Rc<dyn Any>), String> {
+) -> Result<Opened<'u>, String> {
     let nonsense = || "the handle to shared data is damaged".to_owned();
     let cut = || {
         let (bytes, foot) = bytes.split_at_checked(bytes.len().checked_sub(FOOT)?)?;
