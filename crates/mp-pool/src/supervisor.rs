@@ -11,7 +11,7 @@ use mp_queue::channel::Channel;
 use mp_wire::{Deadline, poll};
 
 use crate::body::{Body, Thread};
-use crate::core::Phase;
+use crate::core::{Bell, Phase};
 use crate::dispatcher::{Remains, WorkerId};
 use crate::links::{Doorbell, RingLink};
 use crate::live::PoolCore;
@@ -196,6 +196,8 @@ impl Supervisor {
         let link = RingLink { orders, replies, line, body: body.clone() };
         let id = state.dispatcher.add_worker(slot, link);
         drop(state);
+        // It may have said that it is ready before anybody knew of it.
+        self.core.bell.ring();
         self.alive.push((id, body));
     }
 
