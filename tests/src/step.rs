@@ -8,7 +8,7 @@
 use std::panic::{self, AssertUnwindSafe};
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use crate::proc;
@@ -439,7 +439,12 @@ struct Regions(Vec<(usize, Vec<u8>)>);
 
 /// The beginning of each mapping is watched: all of a segment that small objects share, or headers, positions, and the first
 /// records.
-const WATCHED: usize = 68 * 1024;
+static WATCHED: AtomicUsize = AtomicUsize::new(68 * 1024);
+
+/// Watches no more than so many bytes at the beginning of each mapping from now on, for operations that write much after them.
+pub fn watch_first(len: usize) {
+    WATCHED.store(len, SeqCst);
+}
 
 impl Regions {
     fn find() -> Self {
@@ -452,7 +457,8 @@ impl Regions {
             let start = usize::from_str_radix(start, 16).ok()?;
             let end = usize::from_str_radix(end, 16).ok()?;
             let file = line.contains("/memfd:") || line.contains("/dev/shm/");
-            (shared && (file || toy)).then(|| (start, vec![0; WATCHED.min(end - start)]))
+            let len = WATCHED.load(SeqCst).min(end.checked_sub(start)?);
+            (shared && (file || toy)).then(|| (start, vec![0; len]))
         });
         let mut regions = Self(starts.collect());
         regions.changed();

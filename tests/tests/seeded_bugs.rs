@@ -165,3 +165,15 @@ fn reader_unwatched() {
         &[&["step", "rwlock_read_end"], &["step", "rwlock_read_behind_a_writer"]],
     );
 }
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn pipe_unrung() {
+    finds("pipe_unrung", &[&["step", "pipe_send_alone"], &["step", "pipe_send_to_sleepers"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn pipe_bell_taken() {
+    finds("pipe_bell_taken", &[&["step", "pipe_recv_of_three"]]);
+}

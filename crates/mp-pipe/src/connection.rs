@@ -245,12 +245,14 @@ impl<S: Serialize, R> Connection<S, R> {
     ///
     /// # Blocking
     ///
-    /// Returns when the message is with the kernel, and waits while the other side has too many unread. If nobody
-    /// receives them it waits until the other end is closed; in particular if both ends only send.
+    /// Returns when the message is in shared memory or with the kernel, and waits while the other side has too many
+    /// unread. If nobody receives them it waits until the other end is closed; in particular if both ends only send: then
+    /// both wait for ever, whatever the length of the messages. A form with a timeout does not.
     ///
     /// # If a process dies
     ///
-    /// If it was the last that had the other end, the error is [`SendError::Closed`], also while waiting.
+    /// If it was the last that had the other end, the error is [`SendError::Closed`], also while waiting. If it left
+    /// messages unread, up to 64 more may be accepted before that is noticed.
     ///
     /// # Errors
     ///
@@ -430,7 +432,7 @@ impl<S, R> TryFrom<OwnedFd> for Connection<S, R> {
     }
 }
 
-/// Takes the socket out; duplicates it if clones share it.
+/// Takes the socket out; duplicates it if clones share it. An error if messages have come that are in shared memory alone.
 impl<S, R> TryFrom<Connection<S, R>> for OwnedFd {
     type Error = io::Error;
 

@@ -129,7 +129,7 @@ impl RecvError {
     pub(crate) fn is_of_one_message(&self) -> bool {
         match self {
             Self::Closed => false,
-            Self::Failed(error) => error.kind() != ErrorKind::Io,
+            Self::Failed(error) => !matches!(error.kind(), ErrorKind::Io | ErrorKind::Corrupt),
             _ => true,
         }
     }

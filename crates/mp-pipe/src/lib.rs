@@ -16,6 +16,7 @@ mod listen_error;
 mod listener;
 mod peer;
 mod pipe;
+mod ring;
 mod stream;
 mod sys;
 mod unix;

@@ -13,6 +13,7 @@ use mp_wire::{Deadline, Fd, Limits, Message, Spin, poll, socket};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::ring::Ring;
 use crate::stream::{self, Stream};
 use crate::{Peer, RecvError, SendError, peer};
 
@@ -25,6 +26,9 @@ const KEPT: usize = 1 << 20;
 thread_local! {
     /// Messages are encoded here, so that a small one takes no memory of its own.
     static SCRATCH: Cell<Option<Message>> = const { Cell::new(None) };
+
+    /// Messages are received here before they are decoded.
+    static RECEIVED: Cell<Option<Message>> = const { Cell::new(None) };
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -39,6 +43,8 @@ pub(crate) struct Link {
 enum Carrier {
     /// A UNIX socket, each message a packet, with descriptors.
     Packets(Fd),
+    /// A UNIX socket, and shared memory beside it.
+    Ringed(Fd, Ring),
     /// A TCP socket and what this process has read and written of it.
     #[serde(skip_deserializing, serialize_with = "stream::refuse")]
     Stream(Arc<Stream>),
@@ -47,7 +53,14 @@ enum Carrier {
 impl Link {
     pub(crate) fn pair() -> io::Result<(Self, Self)> {
         let (a, b) = socket::pair()?;
-        Ok((Self::new(a), Self::new(b)))
+        // Where there is no memory for it, the sockets do alone.
+        match Ring::pair() {
+            Ok((first, second)) => Ok((
+                Self::on(Carrier::Ringed(Fd::from(a), first)),
+                Self::on(Carrier::Ringed(Fd::from(b), second)),
+            )),
+            Err(_) => Ok((Self::new(a), Self::new(b))),
+        }
     }
 
     pub(crate) fn new(socket: OwnedFd) -> Self {
@@ -65,6 +78,14 @@ impl Link {
     pub(crate) fn into_socket(self) -> io::Result<OwnedFd> {
         match self.carrier {
             Carrier::Packets(socket) => socket.into_owned(),
+            Carrier::Ringed(socket, ring) => {
+                if !ring.detach(&socket)? {
+                    let what = "messages have come that the socket alone does not have: receive them first";
+                    return Err(io::Error::new(io::ErrorKind::ResourceBusy, what));
+                }
+                drop(ring);
+                socket.into_owned()
+            }
             Carrier::Stream(_) => {
                 let what = "the socket of a connection over TCP cannot be taken out of it";
                 Err(io::Error::new(io::ErrorKind::Unsupported, what))
@@ -74,7 +95,7 @@ impl Link {
 
     pub(crate) fn peer(&self) -> io::Result<Peer> {
         match &self.carrier {
-            Carrier::Packets(socket) => peer::of_socket(socket),
+            Carrier::Packets(socket) | Carrier::Ringed(socket, _) => peer::of_socket(socket),
             Carrier::Stream(stream) => Ok(Peer::Tcp(stream.peer())),
         }
     }
@@ -106,6 +127,10 @@ impl Link {
                 let sent = socket::send(socket, &message.bytes, &message.fds, deadline);
                 sent.map_err(SendError::from_wire)
             }
+            Carrier::Ringed(socket, ring) => {
+                let sent = ring.send(socket, &message.bytes, &message.fds, deadline);
+                sent.map_err(SendError::from_wire)
+            }
             Carrier::Stream(_) if !message.fds.is_empty() => Err(stream::no_descriptors()),
             Carrier::Stream(stream) => stream.send(&message.bytes, deadline),
         }
@@ -116,23 +141,37 @@ impl Link {
             Carrier::Packets(socket) => {
                 socket::send(socket, bytes, &[], deadline).map_err(SendError::from_wire)
             }
+            Carrier::Ringed(socket, ring) => {
+                ring.send(socket, bytes, &[], deadline).map_err(SendError::from_wire)
+            }
             Carrier::Stream(stream) => stream.send(bytes, deadline),
         }
     }
 
     pub(crate) fn flush(&self, deadline: Deadline) -> Result<(), SendError> {
         match &self.carrier {
-            Carrier::Packets(_) => Ok(()),
+            Carrier::Packets(_) | Carrier::Ringed(..) => Ok(()),
             Carrier::Stream(stream) => stream.flush(deadline),
         }
     }
 
     pub(crate) fn recv<T: DeserializeOwned>(&self, deadline: Deadline) -> Result<T, RecvError> {
-        self.recv_message(deadline)?.decode().map_err(RecvError::from_wire)
+        // Taken, not borrowed: a `Deserialize` may receive a message itself.
+        let mut message = RECEIVED.take().unwrap_or_default();
+        let result = self
+            .recv_message(&mut message, deadline)
+            .and_then(|()| message.decode().map_err(RecvError::from_wire));
+        message.fds.clear();
+        if message.bytes.capacity() <= KEPT {
+            RECEIVED.set(Some(message));
+        }
+        result
     }
 
     pub(crate) fn recv_bytes(&self, deadline: Deadline) -> Result<Vec<u8>, RecvError> {
-        Ok(self.recv_message(deadline)?.bytes)
+        let mut message = Message::default();
+        self.recv_message(&mut message, deadline)?;
+        Ok(message.bytes)
     }
 
     pub(crate) fn recv_bytes_into(&self, buffer: &mut [u8]) -> Result<usize, RecvError> {
@@ -144,23 +183,29 @@ impl Link {
         Ok(bytes.len())
     }
 
-    fn recv_message(&self, deadline: Deadline) -> Result<Message, RecvError> {
+    fn recv_message(&self, message: &mut Message, deadline: Deadline) -> Result<(), RecvError> {
         let bytes = usize::try_from(self.max).unwrap_or(usize::MAX);
         let limits = Limits { bytes, ..Limits::default() };
         match &self.carrier {
             Carrier::Packets(socket) => {
                 let received = socket::recv_spinning(socket, limits, deadline, &SPIN);
-                received.map_err(RecvError::from_wire)
+                *message = received.map_err(RecvError::from_wire)?;
+            }
+            Carrier::Ringed(socket, ring) => {
+                let received = ring.recv(socket, message, limits, deadline);
+                received.map_err(RecvError::from_wire)?;
             }
             Carrier::Stream(stream) => {
-                Ok(Message { bytes: stream.recv(self.max, deadline)?, fds: Vec::new() })
+                *message = Message { bytes: stream.recv(self.max, deadline)?, fds: Vec::new() };
             }
         }
+        Ok(())
     }
 
     pub(crate) fn poll(&self, deadline: Deadline) -> io::Result<bool> {
         match &self.carrier {
             Carrier::Packets(socket) => poll::wait_readable(socket.as_fd(), deadline),
+            Carrier::Ringed(socket, ring) => Ok(ring.poll(socket, deadline)?),
             Carrier::Stream(stream) => stream.poll(self.max, deadline),
         }
     }
@@ -169,7 +214,7 @@ impl Link {
 impl AsFd for Link {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.carrier {
-            Carrier::Packets(socket) => socket.as_fd(),
+            Carrier::Packets(socket) | Carrier::Ringed(socket, _) => socket.as_fd(),
             Carrier::Stream(stream) => stream.as_fd(),
         }
     }

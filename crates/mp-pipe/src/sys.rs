@@ -26,6 +26,13 @@ pub(crate) fn wait_either(socket: BorrowedFd<'_>, deadline: Deadline) -> io::Res
     }
 }
 
+/// Says whether nobody has the other end of a socket any more.
+pub(crate) fn is_hung_up(socket: BorrowedFd<'_>) -> bool {
+    let mut entries = [PollFd::new(socket, PollFlags::empty())];
+    let ready = retry(|| ppoll(&mut entries, Some(TimeSpec::new(0, 0)), None));
+    ready.is_ok_and(|count| count > 0)
+}
+
 /// Sends a packet without waiting.
 pub(crate) fn send_packet(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;

@@ -13,7 +13,7 @@ use crate::image::Image;
 use crate::logging::event;
 use crate::outcome::{self, Failure, Outcome, Panic};
 use crate::process::Entry;
-use crate::settings::Settings;
+use crate::settings::{Settings, Settled};
 use crate::sys::{self, On};
 use crate::wire::{self, First, Hello, Job, Request};
 use crate::{exit, finalize, zygote};
@@ -148,6 +148,8 @@ fn run(life: Fd, job: Job) -> ! {
         let args = socket::recv(&life, Limits::default(), Deadline::NEVER);
         belong(&job.identity, &life);
         settle(&job.settings, &life);
+        // What became its streams is not to be there twice.
+        drop(job.settings);
         sys::set_short_name(&job.identity.name);
         let life = life.clone();
         Current::set(job.identity, life);
@@ -156,6 +158,10 @@ fn run(life: Fd, job: Job) -> ! {
         event!(INFO, "child process calling its function");
         begin().unwrap_or_else(|| call(job.entry, args))
     } else {
+        if !job.settings.is_empty() {
+            // The parent waits for a word about them first.
+            let _ = wire::send(&life, &Settled::None);
+        }
         Outcome::Failed(Failure::Stranger)
     };
     let code = outcome.exit_code();

@@ -62,6 +62,7 @@ pub(crate) fn fork(
     let err = io::stderr().lock();
     let _ = out.flush();
     sys::flush_c_streams();
+    sys::keep_overflow_message(outcome::overflow);
     // Room for the descriptor of the child, without which there must not be one.
     let room = sys::pidfd_open(sys::pid()).map_err(failed)?;
     // A handler of the parent's must not run in the copy.
@@ -111,6 +112,7 @@ fn run(
         settings::take_environment(&block);
     }
     boot::settle(&plan.settings, &life);
+    plan.settings.close_raw();
     sys::set_short_name(&identity.name);
     Current::set(identity, life.clone());
     Panic::watch();

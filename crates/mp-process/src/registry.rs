@@ -260,7 +260,9 @@ extern "C" fn forked() {
     guard.serial = serial;
     guard.first = before.first;
     // They belong to the parent, and so does what they captured.
-    Box::leak(Box::new(before.last));
+    if !before.last.is_empty() {
+        Box::leak(Box::new(before.last));
+    }
     // What a thread of the parent was about to start. That thread does not exist here, and will not close it.
     for (ours, theirs) in before.pending.values() {
         sys::close_raw(ours.as_raw_fd());
@@ -268,7 +270,9 @@ extern "C" fn forked() {
             sys::close_raw(theirs.as_raw_fd());
         }
     }
-    Box::leak(Box::new(before.pending));
+    if !before.pending.is_empty() {
+        Box::leak(Box::new(before.pending));
+    }
     if let Some(zygote) = before.zygote {
         zygote.close_raw();
         Box::leak(Box::new(zygote));

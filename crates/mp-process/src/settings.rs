@@ -58,6 +58,13 @@ impl Settings {
             .map(|(what, error)| (what.to_owned(), error.raw_os_error().unwrap_or(libc::EINVAL)))
     }
 
+    /// Closes what became the streams, in a copy of the process that owns it.
+    pub(crate) fn close_raw(&self) {
+        for stream in self.streams.iter().flatten().filter(|stream| stream.as_raw_fd() > 2) {
+            sys::close_raw(stream.as_raw_fd());
+        }
+    }
+
     fn try_apply(&self) -> Result<(), (&'static str, io::Error)> {
         for (number, stream) in self.streams.iter().enumerate() {
             if let Some(stream) = stream {

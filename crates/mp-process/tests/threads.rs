@@ -35,6 +35,10 @@ fn public_types_go_between_threads() {
     check::<Panic>();
     check::<StartMethod>();
     check::<Code<fn()>>();
+    check::<mp_process::Context>();
+    check::<mp_process::Finalizer>();
+    check::<mp_process::Resource>();
+    check::<mp_process::Stdio>();
     fn movable<T: Send + std::fmt::Debug>() {}
     movable::<Process<u8>>();
 }
@@ -108,6 +112,22 @@ fn threads_that_allocate_and_print_do_not_disturb() {
             }
         }
         done.store(true, Ordering::Relaxed);
+    });
+}
+
+/// LG-04
+#[test]
+fn finalizers_are_added_and_cancelled_by_many_threads() {
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for i in 0..200 {
+                    let finalizer = mp_process::at_exit(i % 3 - 1, || panic!("cancelled"));
+                    assert!(finalizer.is_active());
+                    assert!(finalizer.cancel() && !finalizer.run());
+                }
+            });
+        }
     });
 }
 

@@ -24,6 +24,7 @@ impl Slots {
     }
 
     /// The row that an object of this shape is.
+    #[cfg(feature = "named")]
     pub(crate) fn of(object: Object) -> Self {
         Self(object)
     }

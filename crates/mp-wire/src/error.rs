@@ -37,6 +37,8 @@ pub enum ErrorKind {
     DescriptorsLost,
     /// What arrived is not a message of this library. It was discarded.
     Protocol,
+    /// What another process wrote into memory that messages go through does not make sense.
+    Corrupt,
     /// No memory, or no descriptor, is left for the message.
     Exhausted,
     /// The system refused the call for another reason; the source has it.
@@ -102,7 +104,7 @@ impl StdError for Error {
 impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         let kind = match error.kind {
-            ErrorKind::Encode | ErrorKind::Decode | ErrorKind::Protocol => {
+            ErrorKind::Encode | ErrorKind::Decode | ErrorKind::Protocol | ErrorKind::Corrupt => {
                 io::ErrorKind::InvalidData
             }
             ErrorKind::Closed => io::ErrorKind::BrokenPipe,

@@ -15,6 +15,7 @@ pub mod peek;
 pub mod poll;
 pub mod socket;
 mod spin;
+pub mod stamped;
 mod sys;
 
 pub use buffer::Buffer;

@@ -6,8 +6,10 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
+use crate::stamped::{Arrived, Stamp};
 use crate::sys::{self, MAX_PACKET_FDS, Packet};
 use crate::{Deadline, Error, ErrorKind, Fd, Message, Spin, poll};
 
@@ -17,14 +19,20 @@ const MAX_INLINE: usize = 64 * 1024;
 /// First word of each packet: the format, so that a stranger's bytes are not mistaken for a message.
 const MAGIC: u32 = 0x6d70_7701;
 
-/// The header of a packet: magic, place of the payload, number of descriptors, length of the payload.
-const HEADER: usize = 24;
+/// The header of a packet: magic, place of the payload, number of descriptors, length of the payload, stamp.
+pub(crate) const HEADER: usize = 40;
 
 /// The payload is in the packet behind the header.
 const INLINE: u32 = 0;
 
 /// The payload is in a sealed memory file: the first descriptor of the packet.
 const IN_FILE: u32 = 1;
+
+/// This bit of the place says that the packet has a stamp.
+const STAMPED: u32 = 1 << 31;
+
+/// This bit of the place says that the payload is not here.
+const ELSEWHERE: u32 = 1 << 30;
 
 /// What a receiver accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,32 +91,65 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 /// for a large payload or descriptors in flight run out.
 pub fn send(socket: impl AsFd, bytes: &[u8], fds: &[Fd], deadline: Deadline) -> Result<(), Error> {
     let socket = socket.as_fd();
-    let file = if bytes.len() > MAX_INLINE { Some(memory_file(bytes)?) } else { None };
-    let room = MAX_PACKET_FDS - usize::from(file.is_some());
-    let more = if fds.len() > room { Some(nest(fds)?) } else { None };
-
-    let mut raw: Vec<RawFd> = file.iter().map(AsRawFd::as_raw_fd).collect();
-    match &more {
-        Some(socket) => raw.push(socket.as_raw_fd()),
-        None => raw.extend(fds.iter().map(AsRawFd::as_raw_fd)),
+    let parcel = Parcel::new(bytes, fds)?;
+    while !parcel.try_send(socket, None)? {
+        let room = poll::wait_writable(socket, deadline);
+        if !room.map_err(|error| Error::from_io("cannot wait for room", error))? {
+            return Err(Error::new(ErrorKind::TimedOut, "the message was not sent in time"));
+        }
     }
-    let place = if file.is_some() { IN_FILE } else { INLINE };
-    let header = Header { place, fds: fds.len() as u64, bytes: bytes.len() as u64 }.to_bytes();
-    let body = if file.is_some() { &[] } else { bytes };
-    loop {
-        match sys::send_packet(socket, &header, body, &raw, libc::MSG_DONTWAIT) {
-            Ok(_) => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let room = poll::wait_writable(socket, deadline);
-                if !room.map_err(|error| Error::from_io("cannot wait for room", error))? {
-                    return Err(Error::new(
-                        ErrorKind::TimedOut,
-                        "the message was not sent in time",
-                    ));
-                }
+    Ok(())
+}
+
+/// A message that is ready to be sent: what does not fit in a packet is in a file or a socket of its own.
+#[derive(Debug)]
+pub struct Parcel<'a> {
+    bytes: &'a [u8],
+    fds: usize,
+    file: Option<OwnedFd>,
+    /// Keeps the descriptors of `raw` that are not the caller's.
+    _more: Option<OwnedFd>,
+    raw: Vec<RawFd>,
+    owner: PhantomData<&'a [Fd]>,
+}
+
+impl<'a> Parcel<'a> {
+    /// Makes a message ready.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Exhausted`] if memory for a large payload or descriptors run out.
+    pub fn new(bytes: &'a [u8], fds: &'a [Fd]) -> Result<Self, Error> {
+        let file = if bytes.len() > MAX_INLINE { Some(memory_file(bytes)?) } else { None };
+        let room = MAX_PACKET_FDS - usize::from(file.is_some());
+        let more = if fds.len() > room { Some(nest(fds)?) } else { None };
+        let mut raw: Vec<RawFd> = file.iter().map(AsRawFd::as_raw_fd).collect();
+        match &more {
+            Some(socket) => raw.push(socket.as_raw_fd()),
+            None => raw.extend(fds.iter().map(AsRawFd::as_raw_fd)),
+        }
+        Ok(Self { bytes, fds: fds.len(), file, _more: more, raw, owner: PhantomData })
+    }
+
+    /// Sends the message if the socket has room now; `false` if not. With a stamp, [`stamped`](crate::stamped) can tell
+    /// which message it is.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Closed`], [`ErrorKind::Exhausted`].
+    pub fn try_send(&self, socket: impl AsFd, stamp: Option<Stamp>) -> Result<bool, Error> {
+        let place = if self.file.is_some() { IN_FILE } else { INLINE };
+        let bytes = self.bytes.len() as u64;
+        let header = Header { place, fds: self.fds as u64, bytes, stamp }.to_bytes();
+        let body = if self.file.is_some() { &[] } else { self.bytes };
+        loop {
+            let flags = libc::MSG_DONTWAIT;
+            match sys::send_packet(socket.as_fd(), &header, body, &self.raw, flags) {
+                Ok(_) => return Ok(true),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(Error::from_io("the message cannot be sent", error)),
             }
-            Err(error) => return Err(Error::from_io("the message cannot be sent", error)),
         }
     }
 }
@@ -165,8 +206,34 @@ fn recv_with(
             Some(packet) => packet?,
             None => recv_packet(socket, &mut header, scratch, deadline)?,
         };
-        open(&header, scratch, packet, limits)
+        open(&header, scratch, packet, limits).1
     })
+}
+
+/// Receives a packet with the flags, and makes the message of it; `None` if there was none, or a signal came.
+pub(crate) fn recv_flagged(
+    socket: BorrowedFd<'_>,
+    limits: Limits,
+    flags: i32,
+) -> Result<Option<Arrived>, Error> {
+    SCRATCH.with_borrow_mut(|scratch| {
+        scratch.resize(MAX_INLINE, 0);
+        let mut header = [0; HEADER];
+        match sys::recv_packet(socket, &mut header, scratch, flags) {
+            Ok(packet) if packet.len == 0 && packet.fds.is_empty() => Err(ended()),
+            Ok(packet) => Ok(Some(open(&header, scratch, packet, limits))),
+            Err(error) => match error.kind() {
+                io::ErrorKind::Interrupted
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::WouldBlock => Ok(None),
+                _ => Err(Error::from_io("no message can be received", error)),
+            },
+        }
+    })
+}
+
+pub(crate) fn ended() -> Error {
+    Error::new(ErrorKind::Closed, "the other end is closed")
 }
 
 fn recv_packet(
@@ -195,7 +262,7 @@ fn try_packet(
     loop {
         match sys::recv_packet(socket, header, body, libc::MSG_DONTWAIT) {
             Ok(packet) if packet.len == 0 && packet.fds.is_empty() => {
-                return Err(Error::new(ErrorKind::Closed, "the other end is closed"));
+                return Err(ended());
             }
             Ok(packet) => return Ok(Some(packet)),
             Err(error) => match error.kind() {
@@ -215,8 +282,17 @@ fn open(
     body: &[u8],
     packet: Packet,
     limits: Limits,
-) -> Result<Message, Error> {
+) -> (Option<Stamp>, Result<Message, Error>) {
     let header = (packet.len >= HEADER).then(|| Header::from_bytes(header)).flatten();
+    (header.as_ref().and_then(|header| header.stamp), open_body(header, body, packet, limits))
+}
+
+fn open_body(
+    header: Option<Header>,
+    body: &[u8],
+    packet: Packet,
+    limits: Limits,
+) -> Result<Message, Error> {
     let Some(header) = header else {
         return Err(Error::new(
             ErrorKind::Protocol,
@@ -258,26 +334,36 @@ fn open(
     Ok(Message { bytes, fds })
 }
 
-struct Header {
+pub(crate) struct Header {
     place: u32,
     fds: u64,
     bytes: u64,
+    pub(crate) stamp: Option<Stamp>,
 }
 
 impl Header {
     fn to_bytes(&self) -> [u8; HEADER] {
         let mut out = [0; HEADER];
         out[..4].copy_from_slice(&MAGIC.to_ne_bytes());
-        out[4..8].copy_from_slice(&self.place.to_ne_bytes());
+        let stamp = self.stamp.unwrap_or_default();
+        let stamped = if self.stamp.is_some() { STAMPED } else { 0 };
+        let elsewhere = if stamp.elsewhere { ELSEWHERE } else { 0 };
+        out[4..8].copy_from_slice(&(self.place | stamped | elsewhere).to_ne_bytes());
         out[8..16].copy_from_slice(&self.fds.to_ne_bytes());
-        out[16..].copy_from_slice(&self.bytes.to_ne_bytes());
+        out[16..24].copy_from_slice(&self.bytes.to_ne_bytes());
+        out[24..32].copy_from_slice(&stamp.sequence.to_ne_bytes());
+        out[32..].copy_from_slice(&stamp.number.to_ne_bytes());
         out
     }
 
-    fn from_bytes(bytes: &[u8; HEADER]) -> Option<Self> {
+    pub(crate) fn from_bytes(bytes: &[u8; HEADER]) -> Option<Self> {
         let word = |at: usize| u32::from_ne_bytes([0, 1, 2, 3].map(|i| bytes[at + i]));
         let long = |at: usize| u64::from_ne_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|i| bytes[at + i]));
-        let header = Self { place: word(4), fds: long(8), bytes: long(16) };
+        let elsewhere = word(4) & ELSEWHERE != 0;
+        let stamp = Stamp { sequence: long(24), number: long(32), elsewhere };
+        let stamp = (word(4) & STAMPED != 0).then_some(stamp);
+        let place = word(4) & !(STAMPED | ELSEWHERE);
+        let header = Self { place, fds: long(8), bytes: long(16), stamp };
         (word(0) == MAGIC && header.place <= IN_FILE).then_some(header)
     }
 }

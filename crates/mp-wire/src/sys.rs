@@ -99,6 +99,15 @@ pub(crate) fn recv_packet(
     })
 }
 
+/// Copies the beginning of the first packet, and leaves it and its descriptors where they are.
+pub(crate) fn peek_bytes(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<usize> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_PEEK;
+    // SAFETY: `bytes` is writable for its length.
+    let len =
+        unsafe { libc::recv(socket.as_raw_fd(), bytes.as_mut_ptr().cast(), bytes.len(), flags) };
+    check(len)
+}
+
 /// Throws the first packet away; the kernel closes its descriptors.
 pub(crate) fn discard_packet(socket: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: no bytes are asked for, so none are written.

@@ -10,7 +10,7 @@ use mp_tests::guard;
 use multiproc::manager::ErrorKind as ManagerError;
 use multiproc::queue::{ErrorKind as QueueError, PutError};
 use multiproc::shared::ErrorKind as SharedError;
-use multiproc::{Array, Event, Lock, Manager, Pool, Process, Queue, RawArray, Value, pipe};
+use multiproc::{Array, Lock, Manager, Pool, Process, Queue, RawArray, Value, pipe};
 
 fn main() {
     let _guard = guard::limit(Duration::from_secs(50));
@@ -96,8 +96,10 @@ fn descriptors() {
 
     assert!(Queue::<u32>::new().is_err());
     assert!(pipe::<u32>().is_err());
-    assert_eq!(Lock::new().unwrap_err().kind(), SharedError::Exhausted);
-    assert!(Event::new().is_err());
+    // Small objects share segments: so many need another one.
+    let locks: Result<Vec<Lock>, _> = (0..10_000).map(|_| Lock::new()).collect();
+    assert_eq!(locks.unwrap_err().kind(), SharedError::Exhausted);
+    assert_eq!(Array::<u8>::new(1 << 20).unwrap_err().kind(), SharedError::Exhausted);
     assert!(Process::new(|| 1, ()).start().is_err());
     assert!(Pool::new(1).is_err());
     assert!(Manager::start().is_err());

@@ -4,6 +4,7 @@
 //! a stack of its own, says so to the parent, and lets the fault end the process.
 #![expect(unsafe_code, reason = "a signal handler on a stack of its own")]
 
+use std::cell::UnsafeCell;
 use std::sync::OnceLock;
 
 use mp_wire::{Deadline, socket};
@@ -17,16 +18,22 @@ const STACK: usize = 64 * 1024;
 /// How far from the stack pointer a fault is still one of the stack: functions touch their frames page by page.
 const NEAR: usize = 64 * 1024;
 
+/// The stack of the handler. Not from the heap: in a process that has just been forked each page of that would be copied.
+struct HandlersStack(UnsafeCell<[u8; STACK]>);
+
+// SAFETY: only its address is taken, for the kernel.
+unsafe impl Sync for HandlersStack {}
+
+static HANDLERS: HandlersStack = HandlersStack(UnsafeCell::new([0; STACK]));
+
 /// What the parent is told, ready to be sent.
 static MESSAGE: OnceLock<Vec<u8>> = OnceLock::new();
 
 /// Has the parent told if this thread, the only one of a child, runs out of stack.
 pub(crate) fn report_overflow(message: impl FnOnce() -> Vec<u8>) {
     keep_overflow_message(message);
-    // Not zeroed: in a process that has just been forked each page would be copied for it.
-    let stack = Box::leak(Box::<[u8]>::new_uninit_slice(STACK));
-    let stack = libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: STACK };
-    // SAFETY: the memory is this thread's for good, and as large as it says.
+    let stack = libc::stack_t { ss_sp: HANDLERS.0.get().cast(), ss_flags: 0, ss_size: STACK };
+    // SAFETY: the memory is as large as it says, and nobody else's: a child calls this once, before it has threads.
     if unsafe { libc::sigaltstack(&stack, std::ptr::null_mut()) } == 0 {
         handle(libc::SIGSEGV, fault, libc::SA_ONSTACK);
         handle(libc::SIGBUS, fault, libc::SA_ONSTACK);

@@ -6,7 +6,8 @@ use std::time::Duration;
 use mp_process::{ErrorKind, Resource, StartMethod, Stdio, cpu_count};
 
 use crate::support::{
-    self, blocked, core_limit, hear, idle, ids, nice, pair, process, runs, segfault, tell, until,
+    self, blocked, core_limit, hear, idle, ids, nice, numbers, pair, process, runs, segfault, tell,
+    until,
 };
 use crate::{ALL, Test};
 
@@ -77,6 +78,11 @@ fn streams(method: StartMethod) {
     child.take_stderr().unwrap().read_to_string(&mut text).unwrap();
     assert_eq!(text, "to stderr\n");
     child.join().unwrap();
+
+    // They are there once.
+    let plan = process(method, || numbers().len(), ()).stdin(Stdio::null()).stdout(Stdio::null());
+    let count = process(method, || numbers().len(), ()).start().unwrap().join().unwrap();
+    assert_eq!(plan.start().unwrap().join().unwrap(), count);
 
     // Both streams in one file, by two handles; and an input that is at its end.
     let (mut read, write) = std::io::pipe().unwrap();

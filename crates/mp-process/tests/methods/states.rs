@@ -8,7 +8,7 @@ use mp_process::{
 };
 use mp_wire::{Deadline, Fd, poll};
 
-use crate::support::{hear, idle, pair, process, tell};
+use crate::support::{Epoll, hear, idle, pair, process, tell};
 use crate::{ALL, Test};
 
 pub(crate) const TESTS: &[Test] = &[
@@ -99,7 +99,10 @@ fn daemon_is_inherited_unless_said(method: StartMethod) {
 fn sentinel_is_ready_at_the_end(method: StartMethod) {
     let child = process(method, idle, ()).start().unwrap();
     assert!(!poll::wait_readable(child.sentinel(), Deadline::NOW).unwrap());
+    let epoll = Epoll::of(child.sentinel());
+    assert!(!epoll.wait(0));
     child.kill().unwrap();
+    assert!(epoll.wait(-1));
     assert!(poll::wait_readable(child.as_fd(), Deadline::NEVER).unwrap());
     assert_eq!(child.wait().exit_code(), Some(-9));
     assert!(poll::wait_readable(child.as_fd(), Deadline::NOW).unwrap());

@@ -411,3 +411,28 @@ pub(crate) fn session() -> u32 {
     // SAFETY: takes no pointers.
     unsafe { libc::getsid(0) as u32 }
 }
+
+/// An epoll that watches one descriptor.
+pub(crate) struct Epoll(OwnedFd);
+
+impl Epoll {
+    pub(crate) fn of(fd: std::os::fd::BorrowedFd<'_>) -> Self {
+        // SAFETY: takes no pointers.
+        let epoll = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+        assert!(epoll >= 0);
+        let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: 0 };
+        // SAFETY: `event` is readable for the whole call.
+        let added =
+            unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, fd.as_raw_fd(), &mut event) };
+        assert_eq!(added, 0);
+        // SAFETY: the first call has just opened it.
+        Self(unsafe { OwnedFd::from_raw_fd(epoll) })
+    }
+
+    /// Says whether it is ready, after so many milliseconds at most; -1 is for ever.
+    pub(crate) fn wait(&self, timeout: i32) -> bool {
+        let mut event = libc::epoll_event { events: 0, u64: 0 };
+        // SAFETY: room for one event.
+        unsafe { libc::epoll_wait(self.0.as_raw_fd(), &mut event, 1, timeout) == 1 }
+    }
+}

@@ -12,6 +12,7 @@ mod events;
 mod lock;
 mod locks;
 mod named;
+mod pipes;
 #[cfg(feature = "whole")]
 mod queues;
 mod rings;
@@ -128,6 +129,20 @@ const SCENARIOS: &[(&str, Trial)] = &[
     ("barrier_reset", barriers::reset),
     ("barrier_heir", barriers::heir),
     ("barrier_mend", barriers::mend),
+    ("pipe_send_alone", pipes::send_alone),
+    ("pipe_send_to_sleepers", pipes::send_to_sleepers),
+    ("pipe_send_behind_others", pipes::send_behind_others),
+    ("pipe_send_to_one_who_attends", pipes::send_to_one_who_attends),
+    ("pipe_send_long", pipes::send_long),
+    ("pipe_send_long_to_sleepers", pipes::send_long_to_sleepers),
+    ("pipe_send_into_full", pipes::send_into_full),
+    ("pipe_recv_of_one", pipes::recv_of_one),
+    ("pipe_recv_of_three", pipes::recv_of_three),
+    ("pipe_recv_from_the_ring", pipes::recv_from_the_ring),
+    ("pipe_recv_of_the_last", pipes::recv_of_the_last),
+    ("pipe_recv_long", pipes::recv_long),
+    ("pipe_recv_as_leader", pipes::recv_as_leader),
+    ("pipe_recv_as_follower", pipes::recv_as_follower),
     ("list_set_alone", named::list_set_alone),
     ("list_set_contended", named::list_set_contended),
     ("named_create", named::create),

@@ -162,3 +162,36 @@ fn a_bound_on_bytes() {
     });
     assert_eq!(ring.bytes().unwrap(), 7);
 }
+
+#[test]
+fn a_nudge_wakes_who_goes_by_it() {
+    let ring = Ring::new().unwrap();
+    let get = |nudge| {
+        let hook = |_| Ok::<(), std::convert::Infallible>(());
+        let mut bytes = Vec::new();
+        ring.get_around(&mut bytes, Deadline::NEVER, nudge, hook, |()| ()).map(|_| bytes.len())
+    };
+    let asleep = || ring.header.tail.word().has_sleepers();
+    std::thread::scope(|scope| {
+        let nudged = scope.spawn(|| get(Nudge::Return));
+        while !asleep() {
+            std::thread::yield_now();
+        }
+        ring.nudge();
+        assert!(matches!(nudged.join().unwrap(), Err(GetError::Empty)));
+        let patient = scope.spawn(|| get(Nudge::Ignore));
+        while !asleep() {
+            std::thread::yield_now();
+        }
+        ring.nudge();
+        put(&ring, b"x");
+        assert_eq!(patient.join().unwrap().unwrap(), 1);
+    });
+    assert!(ring.is_empty().unwrap());
+    // In the middle of a put it does nothing.
+    let room = ring.reserve(0, 1, Deadline::NOW).unwrap();
+    let before = ring.header.tail.word().snapshot();
+    ring.nudge();
+    assert_eq!(ring.header.tail.word().snapshot(), before);
+    drop(room);
+}
