@@ -167,7 +167,7 @@ scenarios![
 fn survive(scenario: &str) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_crash"));
     command.args(["step", scenario]);
-    let mut limit = Duration::from_secs(120);
+    let mut limit = Duration::from_secs(300);
     if let Ok(stride) = std::env::var("MP_KILL_STRIDE") {
         command.arg(stride);
         limit *= 60;

@@ -36,6 +36,8 @@ const FOOT: usize = 5;
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     pub(crate) items: u32,
+    /// At least one of them panicked.
+    pub(crate) panicked: bool,
     pub(crate) bytes: Vec<u8>,
     pub(crate) fds: Vec<Fd>,
 }
@@ -80,6 +82,7 @@ impl<T: Serialize + 'static> Encoder<T> {
 
     /// Adds a task that has no value, because it panicked.
     pub(crate) fn push_panic(&mut self, panic: &Panic) {
+        self.batch.panicked = true;
         self.push_other(PANICKED, panic);
     }
 
@@ -111,11 +114,6 @@ impl<T: Serialize + 'static> Encoder<T> {
             bytes.extend(&self.scratch.bytes);
         }
         fds.append(&mut self.scratch.fds);
-    }
-
-    /// How many tasks were added.
-    pub(crate) fn items(&self) -> u32 {
-        self.batch.items
     }
 
     /// The batch, and an empty encoder again.
@@ -197,8 +195,19 @@ fn malformed() -> Result<(), mp_wire::Error> {
 
 /// The results of a unit, one for each of its tasks, whatever became of it.
 pub(crate) fn results<R: DeserializeOwned + 'static>(
-    finished: Finished,
+    mut finished: Finished,
     mut each: impl FnMut(Result<R, TaskError>),
+) {
+    let more = std::mem::take(&mut finished.more);
+    part(finished, &mut each);
+    for finished in more {
+        part(finished, &mut each);
+    }
+}
+
+fn part<R: DeserializeOwned + 'static>(
+    finished: Finished,
+    each: &mut impl FnMut(Result<R, TaskError>),
 ) {
     let mut left = finished.items;
     let error = match finished.outcome {
@@ -237,7 +246,7 @@ mod tests {
         let batch = encoder.finish().unwrap();
         let mut out = Vec::new();
         let message = Message { bytes: batch.bytes, fds: batch.fds };
-        results(Finished { items: batch.items, outcome: Ok(message) }, |r| out.push(r.unwrap()));
+        results(Finished::new(batch.items, Ok(message)), |r| out.push(r.unwrap()));
         out
     }
 
@@ -260,7 +269,7 @@ mod tests {
         let finish = encoder.finish().unwrap();
         let mut seen = Vec::new();
         let message = Message { bytes: finish.bytes, fds: finish.fds };
-        results::<u64>(Finished { items: 3, outcome: Ok(message) }, |r| seen.push(r.ok()));
+        results::<u64>(Finished::new(3, Ok(message)), |r| seen.push(r.ok()));
         assert_eq!(seen, [Some(7), None, Some(8)]);
     }
 
@@ -270,7 +279,7 @@ mod tests {
         for bytes in [vec![], vec![9, 9, WHOLE], vec![FRAMED], vec![255, 255, 255, 255, 1], long] {
             let mut errors = 0;
             let outcome = Ok(Message { bytes, fds: Vec::new() });
-            results::<u64>(Finished { items: 3, outcome }, |r| errors += usize::from(r.is_err()));
+            results::<u64>(Finished::new(3, outcome), |r| errors += usize::from(r.is_err()));
             assert_eq!(errors, 3);
         }
     }

@@ -1,13 +1,17 @@
 //! The settings of a pool.
 
+use std::time::Duration;
+
 use mp_process::{StartMethod, Target, cpu_count};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::dispatcher::Fleet;
 use crate::live::Live;
-use crate::supervisor::Starter;
+use crate::supervisor::{Recipe, Starter};
+use crate::terms::Terms;
 use crate::worker::Initializer;
-use crate::{Error, ErrorKind, Initialized, Pool, TaskError, entry};
+use crate::{Backend, Error, ErrorKind, Initialized, Pool, Retry, TaskError, entry, state};
 
 /// The settings of a pool before it is started; made by [`Pool::builder`].
 ///
@@ -37,8 +41,21 @@ pub struct Builder {
     workers: Option<usize>,
     max_tasks: Option<u64>,
     method: StartMethod,
+    backend: Backend,
+    /// The initializer, and what makes the state.
     initializer: Result<Option<Initializer>, TaskError>,
+    state: Result<Option<Initializer>, TaskError>,
+    exit: Result<Option<u64>, TaskError>,
+    terms: Terms,
+    address_space: Option<u64>,
+    least: usize,
+    most: Option<usize>,
+    idle: Option<Duration>,
+    timeline: usize,
 }
+
+/// How many workers a pool can grow to, at least.
+const LINES: usize = 255;
 
 impl Builder {
     pub(crate) fn new() -> Self {
@@ -47,7 +64,21 @@ impl Builder {
             StartMethod::Fork => StartMethod::default(),
             method => method,
         };
-        Self { workers: None, max_tasks: None, method, initializer: Ok(None) }
+        Self {
+            workers: None,
+            max_tasks: None,
+            method,
+            backend: Backend::default(),
+            initializer: Ok(None),
+            state: Ok(None),
+            exit: Ok(None),
+            terms: Terms::default(),
+            address_space: None,
+            least: 1,
+            most: None,
+            idle: None,
+            timeline: 0,
+        }
     }
 
     /// Sets the number of workers; by default as many as this process may use processors.
@@ -73,6 +104,53 @@ impl Builder {
         self
     }
 
+    /// Sets a function that makes the state of each worker before its first task, after the initializer.
+    ///
+    /// Tasks of [`Pool::map_state`] use it. It lives as long as its worker and is never seen by another; a worker that stands in
+    /// for a dead one makes its own. If the function panics, the pool ends, as with [`Builder::initializer`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::Pool;
+    ///
+    /// /// A worker's own cache, which no other can see.
+    /// #[derive(Default)]
+    /// struct Cache(std::collections::HashMap<u64, u64>);
+    ///
+    /// fn cube(cache: &mut Cache, x: u64) -> u64 {
+    ///     *cache.0.entry(x).or_insert_with(|| x.pow(3))
+    /// }
+    ///
+    /// let pool = Pool::builder().workers(2).state(Cache::default, ()).build()?;
+    /// assert_eq!(pool.map_state(cube, [1, 2, 2, 3])?, [1, 8, 8, 27]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias = "use_worker_state")]
+    pub fn state<F, Args>(mut self, make: F, args: Args) -> Self
+    where
+        F: Target<Args, Output: 'static>,
+        Args: Serialize + DeserializeOwned + 'static,
+    {
+        self.state = state::name_make::<F, Args>(make).and_then(|entry| {
+            let message = mp_wire::encode(&args).map_err(TaskError::encode)?;
+            Ok(Some(Initializer { entry, bytes: message.bytes, fds: message.fds }))
+        });
+        self
+    }
+
+    /// Sets a function that is given the state of each worker that is let go: when the pool is closed and joined, shrinks, or the
+    /// worker has had its number of tasks. A worker that is ended or dies does not run it.
+    #[doc(alias = "worker_exit")]
+    pub fn exit<F, S>(mut self, function: F) -> Self
+    where
+        F: Fn(S) + Copy + Send + 'static,
+        S: 'static,
+    {
+        self.exit = state::name_exit::<F, S>(function).map(Some);
+        self
+    }
+
     /// Has a worker replaced by a fresh one when it has had this many tasks.
     ///
     /// Tasks count one by one also where they travel in chunks; the chunk with which the number is reached is the
@@ -83,9 +161,101 @@ impl Builder {
         self
     }
 
+    /// Sets where the workers live.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::{Backend, Pool};
+    ///
+    /// let pool = Pool::builder().backend(Backend::Inline).build()?;
+    /// let here = std::thread::current().name().map(str::to_owned);
+    /// let there = pool.apply(|| std::thread::current().name().map(str::to_owned), ())?;
+    /// assert_eq!(here, there);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn backend(mut self, backend: Backend) -> Self {
+        self.backend = backend;
+        self
+    }
+
     /// Sets how workers are started; `fork` is not to be had, because a pool has threads.
     pub fn start_method(mut self, method: StartMethod) -> Self {
         self.method = method;
+        self
+    }
+
+    /// Lets the pool grow up to this many workers while there is more work than its workers can begin.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::Pool;
+    /// use std::time::Duration;
+    ///
+    /// let pool = Pool::builder()
+    ///     .workers(1)
+    ///     .max_workers(3)
+    ///     .idle_timeout(Duration::from_secs(10))
+    ///     .build()?;
+    /// assert_eq!(pool.map(|x: u32| x + 1, 0..100)?.len(), 100);
+    /// assert!((1..=3).contains(&pool.workers()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn max_workers(mut self, workers: usize) -> Self {
+        self.most = Some(workers);
+        self
+    }
+
+    /// Lets a worker go that has had nothing to do for this long, down to [`Builder::min_workers`]; others are started
+    /// when there is work again.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.idle = Some(timeout);
+        self
+    }
+
+    /// Sets how many workers stay when there is nothing to do; by default one, and it may be zero. Without
+    /// [`Builder::idle_timeout`] all stay.
+    pub fn min_workers(mut self, workers: usize) -> Self {
+        self.least = workers;
+        self
+    }
+
+    /// Keeps what the workers did when, of the latest this many chunks, for [`Pool::timeline`].
+    pub fn timeline(mut self, chunks: usize) -> Self {
+        self.timeline = chunks;
+        self
+    }
+
+    /// Limits the time of each task, as [`Pool::timeout`] does for one call.
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.terms.hard = Some(limit);
+        self
+    }
+
+    /// Limits the resident memory of each task, as [`Pool::memory_limit`] does for one call.
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.terms.memory = Some(bytes);
+        self
+    }
+
+    /// Limits the processor time of each task, as [`Pool::cpu_limit`] does for one call.
+    pub fn cpu_limit(mut self, limit: Duration) -> Self {
+        self.terms.cpu = Some(limit);
+        self
+    }
+
+    /// Has tasks that fail run again, as [`Pool::retry`] does for one call.
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.terms.retry = Some(retry);
+        self
+    }
+
+    /// Limits the memory that a worker can map, as the kernel's `RLIMIT_AS`: what is too much is refused when it is asked for.
+    ///
+    /// A Rust program aborts then, and the task fails with [`TaskError::Died`].
+    pub fn address_space(mut self, bytes: u64) -> Self {
+        self.address_space = Some(bytes);
         self
     }
 
@@ -100,6 +270,11 @@ impl Builder {
     /// cannot be started; those that were are ended.
     pub fn build(self) -> Result<Pool, Error> {
         let workers = self.workers.unwrap_or_else(cpu_count);
+        let most = self.most.unwrap_or(workers);
+        if most < workers {
+            let what = "a pool cannot begin with more workers than it may have";
+            return Err(Error::new(ErrorKind::InvalidInput, what));
+        }
         if workers == 0 {
             return Err(Error::new(ErrorKind::InvalidInput, "a pool needs at least one worker"));
         }
@@ -111,11 +286,24 @@ impl Builder {
             let what = "a pool has threads, and so its workers cannot be forked from it";
             return Err(Error::new(ErrorKind::Unsupported, what));
         }
-        let initializer = self.initializer.map_err(|error| {
+        let unsent = |error| {
             let what = "the initializer or its arguments cannot be sent to a worker";
             Error::with_source(ErrorKind::Encode, what, error)
-        })?;
-        let starter = Starter::new(self.method, initializer)?;
-        Live::start(workers, starter, self.max_tasks).map(Pool::from_live)
+        };
+        let initializer = self.initializer.map_err(unsent)?;
+        let state = self.state.map_err(unsent)?;
+        let exit = self.exit.map_err(unsent)?;
+        let initializers = initializer.into_iter().chain(state).collect();
+        let recipe = Recipe { initializers, exit, address_space: self.address_space };
+        let least = if self.idle.is_some() { self.least.min(workers) } else { workers };
+        let mut fleet = Fleet { wanted: workers, least, most, idle: self.idle };
+        if self.backend == Backend::Inline {
+            fleet = Fleet::fixed(0);
+        }
+        let lines = most.max(LINES);
+        let starter = Starter::new(self.method, recipe, lines, self.backend)?;
+        let live = Live::start(fleet, starter, self.max_tasks, self.terms)?;
+        live.keep_timeline(self.timeline);
+        Ok(Pool::from_live(live))
     }
 }

@@ -9,17 +9,22 @@
 //! User code never runs under the lock: arguments are encoded and results decoded by their callers, callbacks run
 //! in the helper.
 
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use mp_shared::fork;
-use mp_wire::Deadline;
+use mp_wire::{Deadline, Message};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use crate::TaskError;
-use crate::dispatcher::{Dispatcher, SLOW, Unit};
-use crate::job::Job;
+use crate::dispatcher::{Cancelled, Dispatcher, SLOW, Unit};
+use crate::job::{Due, Job, Notice};
+use crate::task::Run;
 use crate::transport::Link;
+use crate::{TaskError, entry};
 
 /// Wakes the pump: workers ring it after each reply, and everyone who wants the pump to look again.
 pub(crate) trait Bell: Send + Sync {
@@ -76,10 +81,14 @@ pub(crate) struct Core<L, B> {
     helper: Condvar,
     /// The process that it belongs to. A forked copy has none of its threads, and one of them may have had the lock.
     generation: u64,
+    /// A byte here makes the supervisor look.
+    control: UnixStream,
+    /// Tasks run where they are submitted.
+    inline: AtomicBool,
 }
 
 impl<L: Link, B: Bell> Core<L, B> {
-    pub(crate) fn new(dispatcher: Dispatcher<L>, bell: B) -> Self {
+    pub(crate) fn new(dispatcher: Dispatcher<L>, bell: B, control: UnixStream) -> Self {
         let state = State {
             dispatcher,
             phase: Phase::Open,
@@ -92,7 +101,14 @@ impl<L: Link, B: Bell> Core<L, B> {
             helper_gone: false,
         };
         let generation = fork::generation();
-        Self { state: Mutex::new(state), bell, helper: Condvar::new(), generation }
+        Self {
+            state: Mutex::new(state),
+            bell,
+            helper: Condvar::new(),
+            generation,
+            control,
+            inline: AtomicBool::new(false),
+        }
     }
 
     /// Says whether this process is the one that made the pool, not a forked copy of it, where nothing works.
@@ -102,6 +118,35 @@ impl<L: Link, B: Bell> Core<L, B> {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State<L>> {
         self.state.lock()
+    }
+
+    pub(crate) fn be_inline(&self) {
+        self.inline.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_inline(&self) -> bool {
+        self.inline.load(Ordering::Relaxed)
+    }
+
+    /// Runs units in this thread.
+    fn run_here(&self, units: impl IntoIterator<Item = Unit>) {
+        for unit in units {
+            let outcome = match entry::thunk(unit.parcel.entry) {
+                Ok(thunk) => {
+                    let mut run = Run::whole((unit.parcel.from, unit.parcel.end));
+                    let batch = thunk(&unit.parcel.bytes, &unit.parcel.fds, &mut run);
+                    Ok(Message { bytes: batch.bytes, fds: batch.fds })
+                }
+                Err(error) => Err(TaskError::encode(error)),
+            };
+            self.lock().dispatcher.done_here(&unit, outcome);
+        }
+    }
+
+    /// Has the supervisor look at what is wanted.
+    pub(crate) fn poke(&self) {
+        // A full socket has woken it already.
+        let _ = (&self.control).write(&[0]);
     }
 
     /// Says whether units may be submitted, by a call that begins or by one that goes on.
@@ -119,8 +164,16 @@ impl<L: Link, B: Bell> Core<L, B> {
     ) -> Result<(), TaskError> {
         let mut state = self.lock();
         state.admits(first)?;
+        if self.is_inline() {
+            drop(state);
+            self.run_here(units);
+            return Ok(());
+        }
         for unit in units {
             state.dispatcher.submit(unit);
+        }
+        if state.dispatcher.demand() {
+            self.poke();
         }
         Ok(())
     }
@@ -134,8 +187,15 @@ impl<L: Link, B: Bell> Core<L, B> {
         let mut state = self.lock();
         state.admits(true)?;
         state.callbacks += 1;
-        for unit in units {
-            state.dispatcher.submit(unit);
+        if self.is_inline() {
+            MutexGuard::unlocked(&mut state, || self.run_here(units));
+        } else {
+            for unit in units {
+                state.dispatcher.submit(unit);
+            }
+        }
+        if state.dispatcher.demand() {
+            self.poke();
         }
         state.dispatcher.call_back_if_empty(job);
         self.hand_over(&mut state);
@@ -143,17 +203,55 @@ impl<L: Link, B: Bell> Core<L, B> {
     }
 
     /// Notes that a callback has run, and wakes those who wait for it.
-    pub(crate) fn called(&self, job: &Job) {
+    pub(crate) fn called(&self, job: &Arc<Job>) {
         let mut state = self.lock();
-        state.callbacks = state.callbacks.saturating_sub(1);
-        job.called();
+        let notices = job.called();
+        if !notices.is_empty() {
+            state.dispatcher.notify(job, notices);
+        }
         job.turn.notify_all();
+        self.count_out(&mut state);
+    }
+
+    /// A callback, or the notices of a job, have run: whoever waits for that looks again.
+    fn count_out(&self, state: &mut State<L>) {
+        state.callbacks = state.callbacks.saturating_sub(1);
         for job in &state.waiting {
             job.turn.notify_all();
         }
         if state.pump != Pump::Nobody {
             self.bell.ring();
         }
+    }
+
+    /// Has something run when a job is done, outside of all locks; here and now if it is.
+    pub(crate) fn notify(&self, job: &Arc<Job>, notice: Notice) {
+        let mut state = self.lock();
+        match job.notify(notice) {
+            Ok(first) => {
+                state.callbacks += usize::from(first);
+                self.hand_over(&mut state);
+            }
+            Err(notice) => {
+                drop(state);
+                notice();
+            }
+        }
+    }
+
+    /// Cancels a job.
+    pub(crate) fn cancel(&self, job: &Arc<Job>, running: bool) -> Cancelled {
+        let cancelled = self.lock().dispatcher.cancel(job, running);
+        // Whoever pumps sleeps on the bell, and does not know of it.
+        self.disturb();
+        cancelled
+    }
+
+    /// Cancels all that has not begun.
+    pub(crate) fn cancel_pending(&self) -> usize {
+        let cancelled = self.lock().dispatcher.cancel_pending();
+        self.disturb();
+        cancelled
     }
 
     /// Lets the helper look after what was submitted without anyone waiting for it.
@@ -228,8 +326,14 @@ impl<L: Link, B: Bell> Core<L, B> {
                 continue;
             }
             let mut until = deadline;
-            if progress.uneven && deadline.remaining().is_none_or(|left| left > SLOW) {
-                until = Deadline::after(SLOW);
+            let mut soon = progress.again.map(|at| at.saturating_duration_since(Instant::now()));
+            if progress.uneven {
+                soon = Some(soon.map_or(SLOW, |soon| soon.min(SLOW)));
+            }
+            if let Some(soon) = soon
+                && deadline.remaining().is_none_or(|left| left > soon)
+            {
+                until = Deadline::after(soon);
             }
             let hurry = who == Pump::Caller;
             MutexGuard::unlocked(state, || self.bell.wait(seen, until, hurry));
@@ -280,9 +384,19 @@ impl<L: Link, B: Bell> Core<L, B> {
         let mut patience = PATIENCE;
         while !state.stop || state.dispatcher.has_callbacks() {
             if let Some(callback) = state.dispatcher.take_callback() {
-                MutexGuard::unlocked(&mut state, || {
-                    let (job, callback) = callback;
-                    callback(&job);
+                let (job, due) = callback;
+                MutexGuard::unlocked(&mut state, || match due {
+                    Due::Callback(callback) => {
+                        callback(&job);
+                        self.called(&job);
+                    }
+                    Due::Notices(notices) => {
+                        for notice in notices {
+                            // Whoever panics there is told of nobody; the others are told all the same.
+                            let _ = catch_unwind(AssertUnwindSafe(notice));
+                        }
+                        self.count_out(&mut self.lock());
+                    }
                 });
                 continue;
             }
@@ -343,12 +457,15 @@ impl<L: Link> State<L> {
 
     /// There is work that goes on only if somebody pumps.
     fn needs_pump(&self) -> bool {
-        self.callbacks > 0 || self.dispatcher.pending() > 0 || self.dispatcher.has_queued()
+        self.callbacks > 0
+            || self.dispatcher.pending() > 0
+            || self.dispatcher.has_queued()
+            || self.dispatcher.is_timed()
     }
 }
 
 /// Sleeps on a condition, until the deadline.
-fn sleep<T>(condition: &Condvar, guard: &mut MutexGuard<'_, T>, deadline: Deadline) {
+pub(crate) fn sleep<T>(condition: &Condvar, guard: &mut MutexGuard<'_, T>, deadline: Deadline) {
     match deadline.remaining() {
         None => condition.wait(guard),
         Some(left) => {

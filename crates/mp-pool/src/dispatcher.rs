@@ -16,11 +16,14 @@
 //! A worker has one unit to run and some queued, so that it need not wait for us between two: more of them
 //! the shorter they are, about [`AHEAD`] worth of time. When that was too many, the next idle worker gets them back.
 
+use record::{Account, Record};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::job::{Callback, Finished, Job, Outcome};
+use crate::job::{Due, Finished, Job, Notice, Outcome};
+use crate::parts::Parts;
+use crate::terms::{Failure, Terms};
 use crate::transport::{Broken, Link, Parcel, Reply, Unsent};
 use crate::{Death, TaskError};
 
@@ -50,15 +53,49 @@ pub(crate) struct Unit {
     /// Its place in the job.
     pub(crate) place: u64,
     pub(crate) parcel: Parcel,
+    /// Where its results are put together, if it is not all of its place.
+    parts: Option<Arc<Parts>>,
+    /// How often it was run and failed.
+    attempts: u32,
+    /// How often its worker died without a task to blame.
+    blameless: u32,
 }
 
-/// What is kept of a unit while a worker has it.
+impl Unit {
+    pub(crate) fn new(job: Arc<Job>, place: u64, parcel: Parcel) -> Self {
+        Self { job, place, parcel, parts: None, attempts: 0, blameless: 0 }
+    }
+
+    /// Its arguments may be needed again: to retry it, or to give what remains of it to another worker.
+    fn is_kept(&self) -> bool {
+        self.parcel.items() > 1 || self.job.terms.retry.is_some()
+    }
+}
+
+/// A unit that a worker has. Its arguments are kept only if they may be needed again.
 struct Ticket {
-    id: u64,
-    job: Arc<Job>,
-    place: u64,
-    items: u32,
+    unit: Unit,
     bytes: usize,
+    /// The first of its tasks that has no result.
+    next: u32,
+    /// What was reported of the time that it took.
+    nanos: u64,
+}
+
+impl Ticket {
+    /// Has its results put together from parts.
+    fn split(&mut self) {
+        let tasks = self.unit.parcel.items();
+        self.unit.parts.get_or_insert_with(|| Arc::new(Parts::new(tasks)));
+    }
+
+    fn id(&self) -> u64 {
+        self.unit.parcel.id
+    }
+
+    fn left(&self) -> u32 {
+        self.unit.parcel.end - self.next
+    }
 }
 
 /// The name of a worker: its slot, and how many stood in it before.
@@ -85,6 +122,12 @@ struct Worker<L> {
     since: Instant,
     /// It had no room for a parcel; no use in trying before it replies.
     full: bool,
+    /// The unit for whose sake it was ended, and why.
+    doomed: Option<(u64, TaskError)>,
+    born: Instant,
+    account: Account,
+    /// Processor time of the worker when the task at hand began, about: seen at this time.
+    cpu: Option<(Instant, Duration)>,
 }
 
 impl<L> Worker<L> {
@@ -153,13 +196,20 @@ pub(crate) struct Progress {
     pub(crate) any: bool,
     /// A worker is idle while another has units queued: worth another look soon, without a reply.
     pub(crate) uneven: bool,
+    /// When to look again without a reply, because of a limit or a retry.
+    pub(crate) again: Option<Instant>,
 }
 
 /// The state of a pool.
 pub(crate) struct Dispatcher<L> {
     workers: Vec<Option<Worker<L>>>,
+    fleet: Fleet,
     pending: VecDeque<Unit>,
     pending_bytes: usize,
+    /// What is to be run again, not before this time.
+    delayed: Vec<(Instant, Unit)>,
+    /// Units in flight whose tasks have limits.
+    limited: usize,
     /// Units that are in flight.
     in_flight: usize,
     next_id: u64,
@@ -169,16 +219,20 @@ pub(crate) struct Dispatcher<L> {
     /// Why the pool takes and does nothing any more.
     ended: Option<TaskError>,
     started: Instant,
+    record: Record,
     /// What is to run when the lock is released.
-    callbacks: VecDeque<(Arc<Job>, Callback)>,
+    callbacks: VecDeque<(Arc<Job>, Due)>,
 }
 
 impl<L: Link> Dispatcher<L> {
-    pub(crate) fn new(slots: usize, max_tasks: Option<u64>) -> Self {
+    pub(crate) fn new(fleet: Fleet, max_tasks: Option<u64>) -> Self {
         Self {
-            workers: (0..slots).map(|_| None).collect(),
+            workers: (0..fleet.wanted).map(|_| None).collect(),
+            fleet,
             pending: VecDeque::new(),
             pending_bytes: 0,
+            delayed: Vec::new(),
+            limited: 0,
             in_flight: 0,
             next_id: 0,
             generations: 0,
@@ -186,6 +240,7 @@ impl<L: Link> Dispatcher<L> {
             max_tasks,
             ended: None,
             started: Instant::now(),
+            record: Record::default(),
             callbacks: VecDeque::new(),
         }
     }
@@ -205,6 +260,10 @@ impl<L: Link> Dispatcher<L> {
             pace: 0,
             since: Instant::now(),
             full: false,
+            doomed: None,
+            born: Instant::now(),
+            account: Account::default(),
+            cpu: None,
         });
         self.dispatch();
         WorkerId { slot, generation }
@@ -213,18 +272,38 @@ impl<L: Link> Dispatcher<L> {
     /// Takes a unit, or completes it with the reason why the pool has ended.
     pub(crate) fn submit(&mut self, mut unit: Unit) {
         if let Some(error) = self.ended.clone() {
-            return self.finish(&unit.job, unit.place, unit.parcel.items, Err(error));
+            let items = unit.parcel.items();
+            return self.finish(&unit, unit.parcel.from, items, Err(error));
         }
         unit.parcel.id = self.next_id;
         self.next_id += 1;
-        self.pending_bytes += unit.parcel.bytes.len();
-        self.pending.push_back(unit);
+        if unit.job.terms.priority > 0 {
+            self.recall();
+        }
+        self.put(unit, false);
         self.dispatch();
+    }
+
+    /// Puts a unit where its priority says, among its equals in front or behind.
+    fn put(&mut self, unit: Unit, front: bool) {
+        self.pending_bytes += unit.parcel.bytes.len();
+        let priority = unit.job.terms.priority;
+        let goes_before = |other: &Unit| {
+            let other = other.job.terms.priority;
+            if front { other > priority } else { other >= priority }
+        };
+        if !front && self.pending.back().is_none_or(goes_before) {
+            self.pending.push_back(unit);
+        } else {
+            let at = self.pending.partition_point(goes_before);
+            self.pending.insert(at, unit);
+        }
     }
 
     /// Takes all replies that are there and hands out work in their place.
     pub(crate) fn collect(&mut self) -> Progress {
         let mut progress = Progress::default();
+        progress.any |= self.revive();
         for slot in 0..self.workers.len() {
             progress.any |= self.collect_from(slot);
         }
@@ -232,6 +311,7 @@ impl<L: Link> Dispatcher<L> {
         if self.pending.is_empty() {
             progress.uneven = self.level();
         }
+        progress.again = self.check_limits();
         progress
     }
 
@@ -246,24 +326,42 @@ impl<L: Link> Dispatcher<L> {
                 Ok(None) => return any,
                 Ok(Some(Reply::Ready)) => {
                     worker.ready = true;
+                    worker.since = Instant::now();
                     self.readied += 1;
+                    self.record_ready(slot);
                 }
                 Ok(Some(Reply::Failed(message))) => {
                     self.end(TaskError::Initializer { message });
                 }
-                Ok(Some(Reply::Done { id, nanos, result })) => {
+                Ok(Some(Reply::Done { id, items, nanos, panicked, result })) => {
                     worker.since = Instant::now();
                     worker.full = false;
-                    worker.note(nanos);
-                    let at = worker.in_flight.iter().position(|ticket| ticket.id == id);
-                    let Some(ticket) = at.and_then(|at| worker.in_flight.remove(at)) else {
+                    let at = worker.in_flight.iter().position(|ticket| ticket.id() == id);
+                    let ticket = at.and_then(|at| worker.in_flight.get_mut(at));
+                    let Some(ticket) = ticket.filter(|ticket| items <= ticket.left()) else {
                         // A reply to what was never asked: nothing that it says can be trusted.
                         worker.abandon();
                         return any;
                     };
-                    worker.bytes -= ticket.bytes;
-                    self.in_flight -= 1;
-                    self.finish(&ticket.job, ticket.place, ticket.items, Ok(result));
+                    ticket.nanos = ticket.nanos.saturating_add(nanos);
+                    let from = ticket.next;
+                    ticket.next += items;
+                    if ticket.left() > 0 {
+                        ticket.split();
+                        let parts = ticket.unit.parts.clone();
+                        let (job, place) = (ticket.unit.job.clone(), ticket.unit.place);
+                        self.finish_at(&job, place, parts.as_deref(), (from, items), Ok(result));
+                    } else if let Some(mut ticket) = at.and_then(|at| worker.in_flight.remove(at)) {
+                        worker.note(ticket.nanos);
+                        ticket.unit.job.note_pace(ticket.unit.parcel.items(), ticket.nanos);
+                        self.release(slot, &ticket);
+                        self.record_unit(slot, &ticket);
+                        if panicked && let Some(delay) = ticket.unit.retry(Failure::Panic) {
+                            self.delay(ticket.unit, delay);
+                        } else {
+                            self.finish(&ticket.unit, from, items, Ok(result));
+                        }
+                    }
                 }
                 Err(Broken) => {
                     worker.abandon();
@@ -296,41 +394,49 @@ impl<L: Link> Dispatcher<L> {
         least.map(|(slot, _)| slot)
     }
 
-    fn send(&mut self, slot: usize, unit: Unit) {
-        let Unit { job, place, parcel } = unit;
+    fn send(&mut self, slot: usize, mut unit: Unit) {
         let Some(worker) = &mut self.workers[slot] else { return };
-        let (id, items, bytes) = (parcel.id, parcel.items, parcel.bytes.len());
-        match worker.link.send(parcel) {
+        let (next, items, bytes) = (unit.parcel.from, unit.parcel.items(), unit.parcel.bytes.len());
+        match worker.link.send(&unit.parcel) {
             Ok(()) => {
                 if worker.in_flight.is_empty() {
                     worker.since = Instant::now();
                 }
                 worker.tasks += u64::from(items);
                 worker.bytes += bytes;
-                worker.in_flight.push_back(Ticket { id, job, place, items, bytes });
+                if !unit.is_kept() {
+                    unit.parcel.bytes = Vec::new();
+                    unit.parcel.fds = Vec::new();
+                }
+                self.limited += usize::from(unit.job.terms.are_limited());
+                worker.in_flight.push_back(Ticket { unit, bytes, next, nanos: 0 });
                 if self.max_tasks.is_some_and(|most| worker.tasks >= most) {
                     worker.closing = true;
                     worker.link.close();
                 }
                 self.in_flight += 1;
             }
-            Err(Unsent::Full(parcel)) => {
+            Err(Unsent::Full) => {
                 worker.full = true;
-                self.put_back(Unit { job, place, parcel });
+                self.put(unit, true);
             }
-            Err(Unsent::Broken(parcel)) => {
+            Err(Unsent::Broken) => {
                 worker.abandon();
-                self.put_back(Unit { job, place, parcel });
+                self.put(unit, true);
             }
-            Err(Unsent::Refused(parcel, error)) => {
-                self.finish(&job, place, parcel.items, Err(TaskError::Transport(error)));
+            Err(Unsent::Refused(error)) => {
+                self.finish(&unit, next, items, Err(TaskError::Transport(error)));
             }
         }
     }
 
-    fn put_back(&mut self, unit: Unit) {
-        self.pending_bytes += unit.parcel.bytes.len();
-        self.pending.push_front(unit);
+    /// Counts a unit out that a worker had.
+    fn release(&mut self, slot: usize, ticket: &Ticket) {
+        if let Some(worker) = &mut self.workers[slot] {
+            worker.bytes -= ticket.bytes;
+        }
+        self.in_flight -= 1;
+        self.limited -= usize::from(ticket.unit.job.terms.are_limited());
     }
 
     /// Gives idle workers what others have queued. Says whether there is something to look at again soon.
@@ -370,40 +476,46 @@ impl<L: Link> Dispatcher<L> {
                 return None;
             }
         };
-        let at = worker.in_flight.iter().position(|ticket| ticket.id == parcel.id);
+        let at = worker.in_flight.iter().position(|ticket| ticket.id() == parcel.id);
         let Some(ticket) = at.and_then(|at| worker.in_flight.remove(at)) else {
             worker.abandon();
             return None;
         };
-        worker.bytes -= ticket.bytes;
-        worker.tasks -= u64::from(ticket.items);
-        self.in_flight -= 1;
-        Some(Unit { job: ticket.job, place: ticket.place, parcel })
+        worker.tasks -= u64::from(parcel.items());
+        self.release(slot, &ticket);
+        Some(Unit { parcel, ..ticket.unit })
     }
 
-    /// A worker is dead: counts what it had answered, fails what it was running, gives the rest to others.
+    /// A worker is dead: counts what it had answered, fails the task that it was running, gives the rest to others.
     ///
     /// `None` if it is not known, or was seen to be dead before.
     pub(crate) fn bury(&mut self, id: WorkerId, death: Death) -> Option<Remains> {
         self.workers[id.slot].as_ref().filter(|worker| worker.generation == id.generation)?;
         // The dead may have answered before it said that it was ready to; look at all of it.
         self.collect_from(id.slot);
-        let mut untouched = Vec::new();
-        while let Some(unit) = self.take_back(id.slot) {
-            untouched.push(unit);
+        let untouched = self.take_all_back(id.slot);
+        let running = match &mut self.workers[id.slot] {
+            Some(worker) => std::mem::take(&mut worker.in_flight),
+            None => VecDeque::new(),
+        };
+        let task = !running.is_empty();
+        let at = self.workers[id.slot].as_ref().map(|worker| worker.link.at());
+        for ticket in &running {
+            self.release(id.slot, ticket);
         }
         let worker = self.workers[id.slot].take()?;
-        let task = !worker.in_flight.is_empty();
-        for ticket in worker.in_flight {
-            self.in_flight -= 1;
-            let died = Err(TaskError::Died { death });
-            self.finish(&ticket.job, ticket.place, ticket.items, died);
-        }
+        self.record_end(id.slot, &worker);
         for unit in untouched.into_iter().rev() {
-            self.put_back(unit);
+            self.put(unit, true);
+        }
+        for ticket in running.into_iter().rev() {
+            let doomed = worker.doomed.as_ref().filter(|(unit, _)| *unit == ticket.id());
+            let error = doomed.map_or(TaskError::Died { death }, |(_, error)| error.clone());
+            self.blame(ticket, at, &error);
         }
         self.dispatch();
-        let expected = worker.closing && death == Death::Exited(0) && !task;
+        let told = worker.closing && death == Death::Exited(0) && !task;
+        let expected = told || worker.doomed.is_some();
         Some(Remains { expected, ready: worker.ready, task })
     }
 
@@ -414,19 +526,22 @@ impl<L: Link> Dispatcher<L> {
         }
         self.ended = Some(error.clone());
         let pending = std::mem::take(&mut self.pending);
+        let delayed = std::mem::take(&mut self.delayed).into_iter().map(|(_, unit)| unit);
         self.pending_bytes = 0;
-        for unit in pending {
-            self.finish(&unit.job, unit.place, unit.parcel.items, Err(error.clone()));
+        for unit in pending.into_iter().chain(delayed) {
+            self.finish(&unit, unit.parcel.from, unit.parcel.items(), Err(error.clone()));
         }
         for slot in 0..self.workers.len() {
             let Some(worker) = &mut self.workers[slot] else { continue };
             worker.abandon();
+            worker.bytes = 0;
             let tickets = std::mem::take(&mut worker.in_flight);
             for ticket in tickets {
-                self.finish(&ticket.job, ticket.place, ticket.items, Err(error.clone()));
+                self.finish(&ticket.unit, ticket.next, ticket.left(), Err(error.clone()));
             }
         }
         self.in_flight = 0;
+        self.limited = 0;
     }
 
     /// Lets the workers go: each ends when it has done what it has.
@@ -439,11 +554,34 @@ impl<L: Link> Dispatcher<L> {
         }
     }
 
-    fn finish(&mut self, job: &Arc<Job>, place: u64, items: u32, outcome: Outcome) {
-        if let Some(callback) = job.complete(place, Finished { items, outcome }) {
-            self.callbacks.push_back((job.clone(), callback));
+    /// Notes what became of some tasks of a unit, the last that had no result.
+    fn finish(&mut self, unit: &Unit, from: u32, items: u32, outcome: Outcome) {
+        self.finish_at(&unit.job, unit.place, unit.parts.as_deref(), (from, items), outcome);
+    }
+
+    fn finish_at(
+        &mut self,
+        job: &Arc<Job>,
+        place: u64,
+        parts: Option<&Parts>,
+        (from, items): (u32, u32),
+        outcome: Outcome,
+    ) {
+        job.count(items);
+        let finished = match parts {
+            Some(parts) => parts.add(from, items, outcome),
+            None => Some(Finished::new(items, outcome)),
+        };
+        if let Some(finished) = finished {
+            let due = job.complete(place, finished);
+            self.callbacks.extend(due.map(|due| (job.clone(), due)));
         }
         job.turn.notify_all();
+    }
+
+    /// Notes what became of a unit that no worker was given.
+    pub(crate) fn done_here(&mut self, unit: &Unit, outcome: Outcome) {
+        self.finish(unit, unit.parcel.from, unit.parcel.items(), outcome);
     }
 
     /// Why the pool has ended, if it has.
@@ -453,7 +591,7 @@ impl<L: Link> Dispatcher<L> {
 
     /// Units that have no result yet.
     pub(crate) fn outstanding(&self) -> usize {
-        self.pending.len() + self.in_flight
+        self.pending.len() + self.in_flight + self.delayed.len()
     }
 
     /// Units that wait for a worker to have room: somebody has to hand them out.
@@ -487,14 +625,19 @@ impl<L: Link> Dispatcher<L> {
         self.workers.iter().flatten().map(|worker| worker.link.pid()).collect()
     }
 
-    pub(crate) fn take_callback(&mut self) -> Option<(Arc<Job>, Callback)> {
+    pub(crate) fn take_callback(&mut self) -> Option<(Arc<Job>, Due)> {
         self.callbacks.pop_front()
     }
 
     /// Has the callback of a job run that has no units at all.
     pub(crate) fn call_back_if_empty(&mut self, job: &Arc<Job>) {
         let callback = job.take_callback_if_empty();
-        self.callbacks.extend(callback.map(|callback| (job.clone(), callback)));
+        self.callbacks.extend(callback.map(|callback| (job.clone(), Due::Callback(callback))));
+    }
+
+    /// Has notices of a job run.
+    pub(crate) fn notify(&mut self, job: &Arc<Job>, notices: Vec<Notice>) {
+        self.callbacks.push_back((job.clone(), Due::Notices(notices)));
     }
 
     pub(crate) fn has_callbacks(&self) -> bool {
@@ -510,5 +653,14 @@ impl<L: Link> Worker<L> {
     }
 }
 
+mod fleet;
+mod limits;
+mod record;
+
+pub(crate) use fleet::Fleet;
+pub(crate) use limits::Cancelled;
+
+#[cfg(test)]
+mod search;
 #[cfg(test)]
 mod tests;

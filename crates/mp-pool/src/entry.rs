@@ -14,9 +14,10 @@ use serde::de::DeserializeOwned;
 
 use crate::TaskError;
 use crate::batch::{Batch, Encoder, Item, read};
+use crate::task::Run;
 
-/// Runs the tasks of one unit.
-pub(crate) type Thunk = fn(&[u8], &[Fd], u32) -> Batch;
+/// Runs the tasks of one unit; what it has not handed over before comes back.
+pub(crate) type Thunk = fn(&[u8], &[Fd], &mut Run<'_>) -> Batch;
 
 /// Runs an initializer.
 pub(crate) type Initialize = fn(&[u8], &[Fd]) -> Result<(), String>;
@@ -73,7 +74,7 @@ where
     number(initialize::<F, Args> as Initialize)
 }
 
-fn number<S: Copy>(function: S) -> Result<u64, TaskError> {
+pub(crate) fn number<S: Copy>(function: S) -> Result<u64, TaskError> {
     let code = Code::new(function).map_err(|error| TaskError::Function(Arc::new(error)))?;
     mp_wire::encode(&code).and_then(|message| message.decode()).map_err(TaskError::encode)
 }
@@ -101,25 +102,54 @@ pub(crate) fn initializer(name: u64) -> Result<Initialize, mp_wire::Error> {
     unsafe { find(name) }
 }
 
-fn run<F, Args>(bytes: &[u8], fds: &[Fd], tasks: u32) -> Batch
+fn run<F, Args>(bytes: &[u8], fds: &[Fd], run: &mut Run<'_>) -> Batch
 where
     F: Target<Args, Output: Serialize + 'static>,
     Args: DeserializeOwned + 'static,
 {
-    let mut results = Encoder::<F::Output>::new();
+    run_each::<Args, F::Output>(bytes, fds, run, |args| rebuild::<F>().call(args))
+}
+
+/// Runs a function on each item of a unit that is to be done.
+pub(crate) fn run_each<Args, R>(
+    bytes: &[u8],
+    fds: &[Fd],
+    run: &mut Run<'_>,
+    mut call: impl FnMut(Args) -> R,
+) -> Batch
+where
+    Args: DeserializeOwned + 'static,
+    R: Serialize + 'static,
+{
+    let mut results = Encoder::<R>::new();
+    let mut place = 0;
+    let mut next = run.from;
     let done = catch_unwind(AssertUnwindSafe(|| {
-        read::<Args>(bytes, fds, |item| match item {
-            Item::Value(args) => {
-                let call = || results.push(rebuild::<F>().call(args));
-                match catch_unwind(AssertUnwindSafe(call)) {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => results.push_failure(&chain(&error)),
-                    Err(payload) => results.push_panic(&Panic::from_payload(payload)),
+        read::<Args>(bytes, fds, |item| {
+            let this = place;
+            place += 1;
+            if this < run.from || this >= run.end {
+                return;
+            }
+            match item {
+                Item::Value(args) => {
+                    let call = || results.push(call(args));
+                    match catch_unwind(AssertUnwindSafe(call)) {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => results.push_failure(&chain(&error)),
+                        Err(payload) => results.push_panic(&Panic::from_payload(payload)),
+                    }
+                }
+                Item::Malformed(error) => results.push_failure(&chain(&error)),
+                // Arguments are values only.
+                Item::Panicked(_) | Item::Failed(_) => {
+                    results.push_failure("arguments are missing");
                 }
             }
-            Item::Malformed(error) => results.push_failure(&chain(&error)),
-            // Arguments are values only.
-            Item::Panicked(_) | Item::Failed(_) => results.push_failure("arguments are missing"),
+            next = this + 1;
+            if run.done(this) {
+                run.hand_over(results.finish().unwrap_or_default());
+            }
         })
     }));
     let failed = match done {
@@ -127,7 +157,7 @@ where
         // Decoding the arguments panicked.
         Err(payload) => Ok(Panic::from_payload(payload)),
     };
-    for _ in results.items()..tasks {
+    for _ in next..run.end {
         match &failed {
             Ok(panic) => results.push_panic(panic),
             Err(message) => results.push_failure(message),
@@ -141,16 +171,20 @@ where
     F: Target<Args, Output: Initialized>,
     Args: DeserializeOwned + 'static,
 {
-    let call = || {
+    caught(|| {
         let args = mp_wire::decode(bytes, fds).map_err(|error| chain(&error))?;
         rebuild::<F>().call(args).into_result()
-    };
-    catch_unwind(AssertUnwindSafe(call))
+    })
+}
+
+/// Runs user code whose panic is an error like others.
+pub(crate) fn caught(run: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+    catch_unwind(AssertUnwindSafe(run))
         .unwrap_or_else(|payload| Err(Panic::from_payload(payload).to_string()))
 }
 
 /// Makes a target from its type; only for entries, whose names are made where a value of the type exists.
-fn rebuild<F: Copy>() -> F {
+pub(crate) fn rebuild<F: Copy>() -> F {
     const {
         assert!(
             size_of::<F>() == 0,

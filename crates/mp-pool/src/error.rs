@@ -153,6 +153,18 @@ pub enum TaskError {
     Function(Arc<dyn StdError + Send + Sync>),
     /// The message could not be handed to a worker: no memory or no descriptor is left.
     Transport(Arc<dyn StdError + Send + Sync>),
+    /// The task was cancelled; if it was running, its worker was ended.
+    Cancelled,
+    /// The task took longer than its limit, and its worker was ended.
+    TimeLimit,
+    /// The memory of the task's worker went beyond its limit, and the worker was ended.
+    #[non_exhaustive]
+    MemoryLimit {
+        /// How much was resident, in bytes.
+        resident: u64,
+    },
+    /// The task used more processor time than its limit, and its worker was ended.
+    CpuLimit,
     /// The callback of this result panicked.
     #[non_exhaustive]
     Callback {
@@ -188,10 +200,31 @@ impl TaskError {
         matches!(self, Self::TimedOut)
     }
 
-    /// Says whether the task itself failed, and not the pool around it: it panicked, or its worker died with it.
+    /// Says whether the pool itself is broken: its initializer failed, or no worker can be started. Nothing else breaks one.
+    #[must_use]
+    #[doc(alias = "BrokenProcessPool")]
+    pub fn is_broken_pool(&self) -> bool {
+        matches!(self, Self::Initializer { .. } | Self::Start(_))
+    }
+
+    /// Says whether the task was cancelled.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Cancelled)
+    }
+
+    /// Says whether the task itself failed, and not the pool around it: it panicked, its worker died with it, or it went
+    /// beyond a limit.
     #[must_use]
     pub fn is_failure(&self) -> bool {
-        matches!(self, Self::Panicked(_) | Self::Died { .. })
+        matches!(
+            self,
+            Self::Panicked(_)
+                | Self::Died { .. }
+                | Self::TimeLimit
+                | Self::MemoryLimit { .. }
+                | Self::CpuLimit
+        )
     }
 }
 
@@ -215,6 +248,12 @@ impl fmt::Display for TaskError {
             Self::Remote { message } => write!(f, "the worker reports: {message}"),
             Self::Function(_) => f.write_str("the function cannot be run in a worker"),
             Self::Transport(_) => f.write_str("the task cannot be handed to a worker"),
+            Self::Cancelled => f.write_str("the task was cancelled"),
+            Self::TimeLimit => f.write_str("the task took longer than its limit"),
+            Self::MemoryLimit { resident } => {
+                write!(f, "the task went beyond its memory limit: {resident} bytes are resident")
+            }
+            Self::CpuLimit => f.write_str("the task used more processor time than its limit"),
             Self::Callback { message } => write!(f, "the callback panicked: {message}"),
             Self::Initializer { message } => write!(f, "the initializer failed: {message}"),
             Self::Start(_) => f.write_str("no worker can be started any more"),

@@ -84,13 +84,13 @@ pub(crate) fn unit(
 ) -> Option<Unit> {
     let place = job.add();
     match batch {
-        Ok(Batch { items, bytes, fds }) => {
-            let parcel = Parcel { id: 0, items, entry, bytes, fds };
-            Some(Unit { job: job.clone(), place, parcel })
+        Ok(Batch { items, bytes, fds, .. }) => {
+            let parcel = Parcel { id: 0, from: 0, end: items, entry, bytes, fds };
+            Some(Unit::new(job.clone(), place, parcel))
         }
         Err(error) => {
             let outcome = Err(TaskError::encode(error));
-            job.complete(place, Finished { items: 1, outcome });
+            job.complete(place, Finished::new(1, outcome));
             None
         }
     }

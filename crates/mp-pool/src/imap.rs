@@ -16,6 +16,8 @@ use crate::batch::results;
 use crate::feed::{Feed, unit};
 use crate::job::{Job, Order};
 use crate::live::PoolCore;
+use crate::meter::Meter;
+use crate::terms::Terms;
 
 /// An iterator over the results of [`Pool::imap`](crate::Pool::imap) and
 /// [`Pool::imap_unordered`](crate::Pool::imap_unordered).
@@ -60,6 +62,11 @@ pub struct Imap<I: Iterator, R> {
     /// The pool took no more; comes out last.
     refused: Option<TaskError>,
     first: bool,
+    /// When the iteration ends, done or not.
+    deadline: Deadline,
+    late: bool,
+    meter: Meter,
+    taken: u64,
 }
 
 /// How an [`Imap`] is to run.
@@ -68,6 +75,8 @@ pub(crate) struct Plan {
     pub(crate) order: Order,
     pub(crate) chunk: usize,
     pub(crate) window: usize,
+    pub(crate) terms: Terms,
+    pub(crate) meter: Meter,
 }
 
 impl<I, R> Imap<I, R>
@@ -82,7 +91,7 @@ where
         };
         let mut imap = Self {
             core,
-            job: Arc::new(Job::new(plan.order)),
+            job: Arc::new(Job::with_terms(plan.order, plan.terms)),
             entry,
             feed: Feed::new(input),
             chunk: plan.chunk.min(plan.window),
@@ -91,12 +100,58 @@ where
             ready: VecDeque::new(),
             refused,
             first: true,
+            deadline: Deadline::NEVER,
+            late: false,
+            meter: plan.meter,
+            taken: 0,
         };
+        imap.meter.expect(imap.feed.size_hint().1);
         if imap.refused.is_some() {
             imap.feed.stop();
         }
         imap.fill();
         imap
+    }
+
+    /// Bounds the time for all results together: when it is over and the next one is not there,
+    /// [`TaskError::TimedOut`] is the last.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::{Pool, TaskError};
+    /// use std::time::Duration;
+    ///
+    /// let nap = |seconds: u64| std::thread::sleep(Duration::from_secs(seconds));
+    /// let pool = Pool::new(1)?;
+    /// let naps: Vec<_> = pool.imap(nap, [0, 3600, 3600]).timeout(Duration::from_millis(200)).collect();
+    /// assert!(matches!(naps[..], [Ok(()), Err(TaskError::TimedOut)]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.deadline = Deadline::after(timeout);
+        self
+    }
+
+    /// Cancels what has not been given out, and ends what is running; the iteration ends after the errors of those.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::Pool;
+    ///
+    /// let pool = Pool::new(2)?;
+    /// let mut found = pool.imap_unordered(|x: u64| (x % 1000 == 7).then_some(x), 0..);
+    /// let first = found.find_map(|result| result.ok().flatten());
+    /// assert_eq!(first, Some(7));
+    /// found.cancel();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn cancel(&mut self) {
+        self.feed.stop();
+        if self.core.is_ours() {
+            self.core.cancel(&self.job, true);
+        }
     }
 
     /// Reads input until the window is full.
@@ -155,6 +210,8 @@ where
         loop {
             if let Some(result) = self.ready.pop_front() {
                 self.ahead -= 1;
+                self.taken += 1;
+                self.meter.show(self.taken);
                 self.fill();
                 return Some(result);
             }
@@ -165,6 +222,7 @@ where
             }
             self.fill();
             if self.ahead == 0 {
+                self.meter.finish();
                 if let Some(panic) = self.feed.take_panic() {
                     resume_unwind(panic);
                 }
@@ -186,7 +244,12 @@ where
     type Item = Result<R, TaskError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.next_until(Deadline::NEVER)
+        if self.late {
+            return None;
+        }
+        let next = self.next_until(self.deadline);
+        self.late = matches!(&next, Some(Err(TaskError::TimedOut)));
+        next
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

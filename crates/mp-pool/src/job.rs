@@ -5,10 +5,13 @@
 use std::collections::VecDeque;
 use std::fmt;
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use mp_wire::Message;
 use parking_lot::{Condvar, Mutex};
 
 use crate::TaskError;
+use crate::terms::Terms;
 
 /// What became of a unit: the worker's reply, or the reason why there is none.
 pub(crate) type Outcome = Result<Message, TaskError>;
@@ -16,9 +19,17 @@ pub(crate) type Outcome = Result<Message, TaskError>;
 /// A unit that is done.
 #[derive(Debug)]
 pub(crate) struct Finished {
-    /// How many tasks the unit had.
+    /// How many tasks this is about.
     pub(crate) items: u32,
     pub(crate) outcome: Outcome,
+    /// What became of the tasks after them, if they did not come all together.
+    pub(crate) more: Vec<Finished>,
+}
+
+impl Finished {
+    pub(crate) fn new(items: u32, outcome: Outcome) -> Self {
+        Self { items, outcome, more: Vec::new() }
+    }
 }
 
 /// In which order finished units come out.
@@ -33,9 +44,25 @@ pub(crate) enum Order {
 /// Runs once after the last unit, outside of all locks.
 pub(crate) type Callback = Box<dyn FnOnce(&Job) + Send>;
 
+/// Runs once when the job is done, outside of all locks.
+pub(crate) type Notice = Box<dyn FnOnce() + Send>;
+
+/// What is to run because a job has got so far.
+pub(crate) enum Due {
+    /// Before the job is done.
+    Callback(Callback),
+    /// Now that it is.
+    Notices(Vec<Notice>),
+}
+
 /// The units of one call.
 pub(crate) struct Job {
     order: Order,
+    pub(crate) terms: Terms,
+    /// Tasks that have a result or an error, also while the unit that they travel in has not.
+    done: AtomicU64,
+    /// Nanoseconds that one of its tasks takes, smoothed; zero if unknown.
+    pace: AtomicU64,
     inner: Mutex<Inner>,
     /// Its waiters sleep here, with the lock of the dispatcher.
     pub(crate) turn: Condvar,
@@ -51,17 +78,61 @@ struct Inner {
     /// Is to run after the last unit; until it has, the job is not ready.
     callback: Option<Callback>,
     calling: bool,
+    notices: Vec<Notice>,
 }
 
 impl Job {
     pub(crate) fn new(order: Order) -> Self {
-        Self { order, inner: Mutex::default(), turn: Condvar::new() }
+        Self::with_terms(order, Terms::default())
+    }
+
+    pub(crate) fn with_terms(order: Order, terms: Terms) -> Self {
+        let done = AtomicU64::new(0);
+        let pace = AtomicU64::new(0);
+        Self { order, terms, done, pace, inner: Mutex::default(), turn: Condvar::new() }
     }
 
     /// A job with a callback; all of its units must be added before the first can finish.
-    pub(crate) fn with_callback(order: Order, callback: Callback) -> Self {
+    pub(crate) fn with_callback(order: Order, terms: Terms, callback: Callback) -> Self {
         let inner = Inner { callback: Some(callback), calling: true, ..Inner::default() };
-        Self { order, inner: Mutex::new(inner), turn: Condvar::new() }
+        Self { inner: Mutex::new(inner), ..Self::with_terms(order, terms) }
+    }
+
+    /// Counts tasks that are done.
+    pub(crate) fn count(&self, tasks: u32) {
+        self.done.fetch_add(tasks.into(), Ordering::Relaxed);
+    }
+
+    /// How many units have no result.
+    pub(crate) fn open(&self) -> u64 {
+        self.inner.lock().open
+    }
+
+    /// Notes how long some of its tasks took. One thread at a time does that.
+    pub(crate) fn note_pace(&self, tasks: u32, nanos: u64) {
+        let each = nanos / u64::from(tasks.max(1));
+        let before = self.pace();
+        let pace = if before == 0 { each } else { before / 2 + each / 2 };
+        self.pace.store(pace.max(1), Ordering::Relaxed);
+    }
+
+    pub(crate) fn pace(&self) -> u64 {
+        self.pace.load(Ordering::Relaxed)
+    }
+
+    /// How many tasks are done.
+    pub(crate) fn tasks_done(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
+    }
+
+    /// Has something run when the job is done; gives it back if it is. Says whether it is the first.
+    pub(crate) fn notify(&self, notice: Notice) -> Result<bool, Notice> {
+        let mut inner = self.inner.lock();
+        if inner.open == 0 && !inner.calling {
+            return Err(notice);
+        }
+        inner.notices.push(notice);
+        Ok(inner.notices.len() == 1)
     }
 
     /// Counts one more unit, and gives its place.
@@ -85,8 +156,8 @@ impl Job {
         }
     }
 
-    /// Notes what became of a unit. Returns the callback if that was the last one.
-    pub(crate) fn complete(&self, place: u64, finished: Finished) -> Option<Callback> {
+    /// Notes what became of a unit. Returns what is to run if that was the last one.
+    pub(crate) fn complete(&self, place: u64, finished: Finished) -> Option<Due> {
         let mut inner = self.inner.lock();
         match self.order {
             Order::Submitted => {
@@ -98,7 +169,14 @@ impl Job {
             Order::Finished => inner.finished.push_back(Some(finished)),
         }
         inner.open -= 1;
-        if inner.open == 0 { inner.callback.take() } else { None }
+        if inner.open > 0 {
+            return None;
+        }
+        match inner.callback.take() {
+            Some(callback) => Some(Due::Callback(callback)),
+            None if inner.notices.is_empty() || inner.calling => None,
+            None => Some(Due::Notices(std::mem::take(&mut inner.notices))),
+        }
     }
 
     /// Takes the next finished unit out, if it is there.
@@ -121,9 +199,11 @@ impl Job {
         inner.open == 0 && !inner.calling
     }
 
-    /// Notes that the callback has run.
-    pub(crate) fn called(&self) {
-        self.inner.lock().calling = false;
+    /// Notes that the callback has run, and gives out what is to run now that the job is done.
+    pub(crate) fn called(&self) -> Vec<Notice> {
+        let mut inner = self.inner.lock();
+        inner.calling = false;
+        std::mem::take(&mut inner.notices)
     }
 
     /// Takes the callback of a job that had no unit at all.
@@ -149,7 +229,7 @@ mod tests {
     use super::*;
 
     fn done(items: u32) -> Finished {
-        Finished { items, outcome: Ok(Message::default()) }
+        Finished::new(items, Ok(Message::default()))
     }
 
     fn pops(job: &Job) -> Vec<u32> {
@@ -181,7 +261,7 @@ mod tests {
 
     #[test]
     fn hands_the_callback_out_once_at_the_end() {
-        let job = Job::with_callback(Order::Submitted, Box::new(|_| ()));
+        let job = Job::with_callback(Order::Submitted, Terms::default(), Box::new(|_| ()));
         let places = [job.add(), job.add()];
         assert!(job.complete(places[0], done(1)).is_none());
         assert!(job.complete(places[1], done(1)).is_some());

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use mp_process::Child;
 use mp_queue::channel::Channel;
 use mp_queue::{GetError, PutError};
 use mp_shared::segment::{Segment, View};
@@ -10,74 +9,80 @@ use mp_shared::word::{CommitWord, Snapshot};
 use mp_wire::{Deadline, Message, Spin};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::body::Body;
 use crate::core::Bell;
-use crate::transport::{Broken, Link, Parcel, Reply, Unsent};
+use crate::task::{LINE, Line};
+use crate::transport::{Broken, Link, Parcel, Reply, Unsent, Usage};
 
-/// Length of what stands behind the bytes of a message, in either direction: three numbers.
-const TAIL: usize = 20;
+/// Length of what stands behind the bytes of a message, in either direction: four numbers.
+const TAIL: usize = 24;
 
 /// What stands behind the bytes of a parcel.
 pub(crate) struct Order {
     pub(crate) id: u64,
     pub(crate) entry: u64,
-    pub(crate) items: u32,
+    pub(crate) from: u32,
+    pub(crate) end: u32,
 }
 
 impl Order {
     fn to_bytes(&self) -> [u8; TAIL] {
-        join(self.id, self.entry, self.items)
+        join(self.id, self.entry, self.from, self.end)
     }
 
     /// Cuts it off the end of a message.
     pub(crate) fn take(bytes: &mut Vec<u8>) -> Option<Self> {
-        let (id, entry, items) = cut(bytes)?;
-        Some(Self { id, entry, items })
+        let (id, entry, from, end) = cut(bytes)?;
+        (from <= end).then_some(Self { id, entry, from, end })
     }
 }
 
 const DONE: u32 = 0;
 const READY: u32 = 1;
 const FAILED: u32 = 2;
+const PANICKED: u32 = 3;
 
 /// What stands behind the bytes of a reply.
 pub(crate) struct Answer {
     id: u64,
     nanos: u64,
     kind: u32,
+    items: u32,
 }
 
 impl Answer {
-    pub(crate) fn done(id: u64, nanos: u64) -> Self {
-        Self { id, nanos, kind: DONE }
+    pub(crate) fn done(id: u64, nanos: u64, items: u32, panicked: bool) -> Self {
+        Self { id, nanos, kind: if panicked { PANICKED } else { DONE }, items }
     }
 
     pub(crate) fn ready() -> Self {
-        Self { id: 0, nanos: 0, kind: READY }
+        Self { id: 0, nanos: 0, kind: READY, items: 0 }
     }
 
     pub(crate) fn failed() -> Self {
-        Self { id: 0, nanos: 0, kind: FAILED }
+        Self { id: 0, nanos: 0, kind: FAILED, items: 0 }
     }
 
     pub(crate) fn to_bytes(&self) -> [u8; TAIL] {
-        join(self.id, self.nanos, self.kind)
+        join(self.id, self.nanos, self.kind, self.items)
     }
 }
 
-fn join(first: u64, second: u64, third: u32) -> [u8; TAIL] {
+fn join(first: u64, second: u64, third: u32, fourth: u32) -> [u8; TAIL] {
     let mut out = [0; TAIL];
     out[..8].copy_from_slice(&first.to_ne_bytes());
     out[8..16].copy_from_slice(&second.to_ne_bytes());
-    out[16..].copy_from_slice(&third.to_ne_bytes());
+    out[16..20].copy_from_slice(&third.to_ne_bytes());
+    out[20..].copy_from_slice(&fourth.to_ne_bytes());
     out
 }
 
-fn cut(bytes: &mut Vec<u8>) -> Option<(u64, u64, u32)> {
+fn cut(bytes: &mut Vec<u8>) -> Option<(u64, u64, u32, u32)> {
     let at = bytes.len().checked_sub(TAIL)?;
     let tail = bytes.get(at..)?;
     let long = |at: usize| Some(u64::from_ne_bytes(tail.get(at..at + 8)?.try_into().ok()?));
-    let word = u32::from_ne_bytes(tail.get(16..)?.try_into().ok()?);
-    let fields = (long(0)?, long(8)?, word);
+    let word = |at: usize| Some(u32::from_ne_bytes(tail.get(at..at + 4)?.try_into().ok()?));
+    let fields = (long(0)?, long(8)?, word(16)?, word(20)?);
     bytes.truncate(at);
     Some(fields)
 }
@@ -86,51 +91,71 @@ fn cut(bytes: &mut Vec<u8>) -> Option<(u64, u64, u32)> {
 pub(crate) struct RingLink {
     pub(crate) orders: Channel,
     pub(crate) replies: Channel,
-    pub(crate) child: Arc<Child<()>>,
+    pub(crate) line: Line,
+    pub(crate) body: Body,
 }
 
 impl Link for RingLink {
-    fn send(&mut self, parcel: Parcel) -> Result<(), Unsent> {
-        let order = Order { id: parcel.id, entry: parcel.entry, items: parcel.items };
+    fn send(&mut self, parcel: &Parcel) -> Result<(), Unsent> {
+        let &Parcel { id, entry, from, end, .. } = parcel;
+        let order = Order { id, entry, from, end };
         // The ring is never full. Beside it there may be no room for descriptors just now.
         match self.orders.put(&[&parcel.bytes, &order.to_bytes()], &parcel.fds, Deadline::NOW) {
             Ok(()) => Ok(()),
-            Err(PutError::Full) => Err(Unsent::Full(parcel)),
+            Err(PutError::Full) => Err(Unsent::Full),
             Err(PutError::Failed(error)) if error.kind() != mp_queue::ErrorKind::Corrupt => {
-                Err(Unsent::Refused(parcel, Arc::new(error)))
+                Err(Unsent::Refused(Arc::new(error)))
             }
-            Err(_) => Err(Unsent::Broken(parcel)),
+            Err(_) => Err(Unsent::Broken),
         }
     }
 
     fn receive(&mut self) -> Result<Option<Reply>, Broken> {
         let Some(Message { mut bytes, fds }) = take(&self.replies)? else { return Ok(None) };
-        let (id, nanos, kind) = cut(&mut bytes).ok_or(Broken)?;
+        let (id, nanos, kind, items) = cut(&mut bytes).ok_or(Broken)?;
         match kind {
             READY => Ok(Some(Reply::Ready)),
             FAILED => Ok(Some(Reply::Failed(String::from_utf8_lossy(&bytes).into_owned()))),
-            DONE => Ok(Some(Reply::Done { id, nanos, result: Message { bytes, fds } })),
+            DONE | PANICKED => {
+                let (panicked, result) = (kind == PANICKED, Message { bytes, fds });
+                Ok(Some(Reply::Done { id, items, nanos, panicked, result }))
+            }
             _ => Err(Broken),
         }
     }
 
     fn take_back(&mut self) -> Result<Option<Parcel>, Broken> {
         let Some(Message { mut bytes, fds }) = take(&self.orders)? else { return Ok(None) };
-        let Order { id, entry, items } = Order::take(&mut bytes).ok_or(Broken)?;
-        Ok(Some(Parcel { id, items, entry, bytes, fds }))
+        let Order { id, entry, from, end } = Order::take(&mut bytes).ok_or(Broken)?;
+        Ok(Some(Parcel { id, from, end, entry, bytes, fds }))
     }
 
     fn close(&mut self) {
         self.orders.close();
     }
 
+    fn at(&self) -> (u32, u32) {
+        self.line.at()
+    }
+
+    fn ask_to_stop(&self, id: u64) {
+        self.line.ask_to_stop(id);
+    }
+
+    fn usage(&self) -> Usage {
+        self.body.usage()
+    }
+
     fn kill(&self) {
-        // It fails only for a worker that has become another user's, and that is beyond us.
-        let _ = self.child.kill();
+        self.body.kill();
+        if let Body::Thread(_) = self.body {
+            // It ends with what it is at.
+            self.orders.close();
+        }
     }
 
     fn pid(&self) -> u32 {
-        self.child.pid()
+        self.body.pid()
     }
 }
 
@@ -153,7 +178,7 @@ fn take(channel: &Channel) -> Result<Option<Message>, Broken> {
 
 const KIND: u32 = u32::from_le_bytes(*b"bell");
 
-/// The bell of a pool: a word in shared memory.
+/// The bell of a pool: a word in shared memory, and a line for each worker.
 #[derive(Debug)]
 pub(crate) struct Doorbell {
     word: View<CommitWord>,
@@ -164,8 +189,24 @@ pub(crate) struct Doorbell {
 }
 
 impl Doorbell {
-    pub(crate) fn new() -> Result<Self, mp_shared::Error> {
-        Self::bind(Segment::create(KIND, 64)?)
+    /// Makes a bell with a line for each of so many workers beside it.
+    pub(crate) fn new(lines: usize) -> Result<Self, mp_shared::Error> {
+        Self::bind(Segment::create(KIND, LINE * (lines + 1))?)
+    }
+
+    /// How many workers have a line.
+    pub(crate) fn lines(&self) -> usize {
+        (self.segment.len() / LINE).saturating_sub(1)
+    }
+
+    /// The line of the worker in this slot.
+    pub(crate) fn line(&self, slot: usize) -> Result<Line, mp_shared::Error> {
+        Line::bind(&self.segment, LINE * (slot + 1))
+    }
+
+    /// A line of its own, for a worker that can outlive its place.
+    pub(crate) fn own_line() -> Result<Line, mp_shared::Error> {
+        Line::bind(&Segment::create(KIND, LINE)?, 0)
     }
 
     fn bind(segment: Segment) -> Result<Self, mp_shared::Error> {

@@ -1,6 +1,5 @@
 //! A pool with its processes and threads: starting them, ending them, and noticing their end.
 
-use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle, ThreadId};
@@ -11,11 +10,12 @@ use mp_wire::Deadline;
 use parking_lot::Mutex;
 
 use crate::core::{Core, Phase};
-use crate::dispatcher::Dispatcher;
+use crate::dispatcher::{Dispatcher, Fleet};
 use crate::job::{Job, Order};
 use crate::links::{Doorbell, RingLink};
 use crate::supervisor::{Newborn, Starter, Supervisor};
-use crate::{Error, ErrorKind, TaskError};
+use crate::terms::Terms;
+use crate::{Backend, Error, ErrorKind, Stats, TaskError, Timeline};
 
 pub(crate) type PoolCore = Core<RingLink, Doorbell>;
 
@@ -24,10 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) struct Live {
     core: Arc<PoolCore>,
-    workers: usize,
     method: StartMethod,
-    /// A byte here makes the supervisor look.
-    control: UnixStream,
+    terms: Terms,
     threads: Mutex<Vec<JoinHandle<()>>>,
     helper: ThreadId,
 }
@@ -35,21 +33,28 @@ pub(crate) struct Live {
 impl Live {
     /// Starts the workers and the two threads; if one fails, ends those that were started.
     pub(crate) fn start(
-        workers: usize,
+        fleet: Fleet,
         starter: Starter,
         max_tasks: Option<u64>,
+        terms: Terms,
     ) -> Result<Self, Error> {
         let failed =
             |what, error: std::io::Error| Error::with_source(ErrorKind::Start, what, error);
         let method = starter.method();
         let bell = starter.bell().clone();
-        let core = Arc::new(Core::new(Dispatcher::new(workers, max_tasks), bell));
         let (control, watched) =
             UnixStream::pair().map_err(|error| failed("no socket for a pool", error))?;
+        let core = Arc::new(Core::new(Dispatcher::new(fleet, max_tasks), bell, control));
+        if starter.backend() == Backend::Inline {
+            core.be_inline();
+            if let Err(message) = starter.initialize() {
+                core.lock().dispatcher.end(TaskError::Initializer { message });
+            }
+        }
 
         let mut newborn = Vec::new();
-        for slot in 0..workers {
-            match starter.start() {
+        for slot in 0..fleet.wanted {
+            match starter.start(slot) {
                 Ok(worker) => newborn.push((slot, worker)),
                 Err(error) => {
                     discard(newborn);
@@ -73,7 +78,7 @@ impl Live {
         match threads {
             Ok((helper, threads)) => {
                 let threads = Mutex::new(threads);
-                Ok(Self { core, workers, method, control, threads, helper })
+                Ok(Self { core, method, terms, threads, helper })
             }
             Err(error) => {
                 core.lock().dispatcher.end(TaskError::Terminated);
@@ -88,8 +93,37 @@ impl Live {
         &self.core
     }
 
+    pub(crate) fn terms(&self) -> Terms {
+        self.terms
+    }
+
     pub(crate) fn workers(&self) -> usize {
-        self.workers
+        if self.core.is_inline() { 1 } else { self.core.lock().dispatcher.fleet().wanted }
+    }
+
+    /// For how many workers work should be cut.
+    pub(crate) fn most_workers(&self) -> usize {
+        self.core.lock().dispatcher.fleet().most.max(1)
+    }
+
+    pub(crate) fn resize(&self, size: impl FnOnce(usize) -> usize) -> Result<(), Error> {
+        if !self.is_ours() {
+            return Err(Error::new(ErrorKind::Foreign, "the pool belongs to another process"));
+        }
+        let mut state = self.core.lock();
+        let workers = size(state.dispatcher.fleet().wanted);
+        if self.core.is_inline() {
+            return Err(Error::new(ErrorKind::Unsupported, "there are no workers"));
+        }
+        if workers == 0 || workers > self.core.bell.lines() {
+            let most = self.core.bell.lines();
+            let what = format!("a pool cannot have {workers} workers, but 1 to {most}");
+            return Err(Error::new(ErrorKind::InvalidInput, what));
+        }
+        state.dispatcher.resize(workers);
+        drop(state);
+        self.core.poke();
+        Ok(())
     }
 
     pub(crate) fn start_method(&self) -> StartMethod {
@@ -122,6 +156,22 @@ impl Live {
         }
     }
 
+    pub(crate) fn cancel_pending(&self) -> usize {
+        if self.is_ours() { self.core.cancel_pending() } else { 0 }
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        if self.is_ours() { self.core.lock().dispatcher.stats() } else { Stats::default() }
+    }
+
+    pub(crate) fn timeline(&self) -> Timeline {
+        if self.is_ours() { self.core.lock().dispatcher.timeline() } else { Timeline::default() }
+    }
+
+    pub(crate) fn keep_timeline(&self, units: usize) {
+        self.core.lock().dispatcher.keep_timeline(units);
+    }
+
     pub(crate) fn close(&self) {
         if self.is_ours() {
             let mut state = self.core.lock();
@@ -133,7 +183,7 @@ impl Live {
         if self.is_ours() {
             self.core.lock().dispatcher.end(TaskError::Terminated);
             self.core.disturb();
-            self.poke();
+            self.core.poke();
         }
     }
 
@@ -166,11 +216,11 @@ impl Live {
             state.dispatcher.dismiss();
         }
         self.core.disturb();
-        self.poke();
+        self.core.poke();
         let job = Arc::new(Job::new(Order::Finished));
         let mut gone = self.core.wait(&job, deadline, |state| state.dispatcher.living() == 0);
         self.core.stop();
-        self.poke();
+        self.core.poke();
         // In the helper itself, a callback drops its pool: nobody waits for that thread then, nor for one that a
         // callback keeps too long.
         let in_helper = thread::current().id() == self.helper;
@@ -180,11 +230,6 @@ impl Live {
                 let _ = thread.join();
             }
         }
-    }
-
-    fn poke(&self) {
-        // A full socket has woken it already.
-        let _ = (&self.control).write(&[0]);
     }
 }
 
@@ -204,9 +249,9 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<Joi
 /// Ends workers that no pool will have.
 fn discard(newborn: Vec<(usize, Newborn)>) {
     for (_, worker) in &newborn {
-        let _ = worker.child.kill();
+        worker.body.kill();
     }
     for (_, worker) in newborn {
-        let _ = worker.child.wait();
+        let _ = worker.body.wait();
     }
 }

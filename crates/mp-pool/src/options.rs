@@ -1,6 +1,7 @@
 //! Calls on many items: `map` and its relatives, with their settings.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use mp_process::Target;
 use mp_wire::Deadline;
@@ -8,28 +9,43 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::batch::{Batch, results};
+use crate::core::State;
 use crate::feed::{Feed, unit};
+use crate::guide::Guide;
 use crate::imap::{Imap, Plan};
 use crate::job::{Job, Order};
-use crate::result::{Slot, gather_all, gather_into};
-use crate::{AsyncResult, Pool, TaskError, entry};
+use crate::meter::Meter;
+use crate::result::{Slot, gather_all, gather_into, gather_one};
+use crate::state::{self, Broadcast};
+use crate::terms::Terms;
+use crate::{AsyncResult, Future, Pool, Retry, TaskError, entry};
 
 /// The input of a function with one argument, as tuples of arguments.
 pub(crate) type Single<I> =
     std::iter::Map<I, fn(<I as Iterator>::Item) -> (<I as Iterator>::Item,)>;
 
-/// A [`Pool`] with settings for one call, made by [`Pool::chunk_size`] and [`Pool::buffer_size`].
+/// A [`Pool`] with settings for one call, made by [`Pool::chunk_size`], [`Pool::timeout`] and their like.
 #[derive(Debug)]
 #[must_use = "settings do nothing until a call is made with them"]
 pub struct Options<'p> {
     pool: &'p Pool,
     chunk: Option<usize>,
     window: Option<usize>,
+    pub(crate) terms: Terms,
+    guided: bool,
+    meter: Meter,
 }
 
 impl<'p> Options<'p> {
     pub(crate) fn new(pool: &'p Pool) -> Self {
-        Self { pool, chunk: None, window: None }
+        Self {
+            pool,
+            chunk: None,
+            window: None,
+            terms: pool.terms(),
+            guided: false,
+            meter: Meter::default(),
+        }
     }
 
     /// Sets how many items travel together, as [`Pool::chunk_size`].
@@ -38,10 +54,153 @@ impl<'p> Options<'p> {
         self
     }
 
+    /// Sets the chunk size by how long tasks take, as [`Pool::guided`].
+    pub fn guided(mut self) -> Self {
+        self.guided = true;
+        self
+    }
+
+    /// Shows a bar on the terminal while the call runs, as [`Pool::progress`].
+    #[cfg(feature = "progress")]
+    pub fn progress(self) -> Self {
+        self.progress_bar(indicatif::ProgressBar::new(0))
+    }
+
+    /// Shows the progress of the call on this bar, whose length is set if it is known.
+    #[cfg(feature = "progress")]
+    pub fn progress_bar(mut self, bar: indicatif::ProgressBar) -> Self {
+        self.meter = Meter::with_bar(bar);
+        self
+    }
+
     /// Sets how many items `imap` reads ahead, as [`Pool::buffer_size`].
     pub fn buffer_size(mut self, items: usize) -> Self {
         self.window = Some(items);
         self
+    }
+
+    /// Sets a limit of time for each task, as [`Pool::timeout`].
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.terms.hard = Some(limit);
+        self
+    }
+
+    /// Sets when each task is asked to stop, as [`Pool::soft_timeout`].
+    pub fn soft_timeout(mut self, limit: Duration) -> Self {
+        self.terms.soft = Some(limit);
+        self
+    }
+
+    /// Sets a limit of resident memory for each task, as [`Pool::memory_limit`].
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.terms.memory = Some(bytes);
+        self
+    }
+
+    /// Sets a limit of processor time for each task, as [`Pool::cpu_limit`].
+    pub fn cpu_limit(mut self, limit: Duration) -> Self {
+        self.terms.cpu = Some(limit);
+        self
+    }
+
+    /// Sets what is run again, as [`Pool::retry`].
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.terms.retry = Some(retry);
+        self
+    }
+
+    /// Sets how urgent the tasks are, as [`Pool::priority`].
+    pub fn priority(mut self, priority: i32) -> Self {
+        self.terms.priority = priority;
+        self
+    }
+
+    /// As [`Pool::apply`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::apply`].
+    pub fn apply<F, Args>(self, function: F, args: Args) -> Result<F::Output, TaskError>
+    where
+        F: Target<Args, Output: Serialize + DeserializeOwned + 'static>,
+        Args: Serialize + DeserializeOwned + 'static,
+    {
+        let job = self.one(function, args)?;
+        self.pool.core().wait(&job, Deadline::NEVER, |_| job.has_next());
+        gather_one(&job)
+    }
+
+    /// As [`Pool::apply_async`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::apply_async`].
+    pub fn apply_async<F, Args>(
+        self,
+        function: F,
+        args: Args,
+    ) -> Result<AsyncResult<F::Output>, TaskError>
+    where
+        F: Target<Args, Output: Serialize + DeserializeOwned + 'static>,
+        Args: Serialize + DeserializeOwned + 'static,
+    {
+        let job = self.one(function, args)?;
+        let core = self.pool.core();
+        core.leave();
+        Ok(AsyncResult::new(core.clone(), job, Slot::new(gather_one)))
+    }
+
+    /// As [`Pool::submit`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::apply_async`].
+    pub fn submit<F, Args>(self, function: F, args: Args) -> Result<Future<F::Output>, TaskError>
+    where
+        F: Target<Args, Output: Serialize + DeserializeOwned + 'static>,
+        Args: Serialize + DeserializeOwned + 'static,
+    {
+        self.apply_async(function, args).map(Future::from)
+    }
+
+    /// As [`Pool::apply_async_with`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::apply_async_with`].
+    pub fn apply_async_with<F, Args, C>(
+        self,
+        function: F,
+        args: Args,
+        callback: C,
+    ) -> Result<AsyncResult<F::Output>, TaskError>
+    where
+        F: Target<Args, Output: Serialize + DeserializeOwned + Send + 'static>,
+        Args: Serialize + DeserializeOwned + 'static,
+        C: FnOnce(Result<&F::Output, &TaskError>) + Send + 'static,
+    {
+        let batch = Feed::new([args].into_iter()).next(1);
+        let entry = entry::name::<F, Args>(function)?;
+        self.pool.call_back(entry, self.terms, batch.into_iter().collect(), gather_one, callback)
+    }
+
+    /// Submits a job with one task.
+    fn one<F, Args>(&self, function: F, args: Args) -> Result<Arc<Job>, TaskError>
+    where
+        F: Target<Args, Output: Serialize + 'static>,
+        Args: Serialize + DeserializeOwned + 'static,
+    {
+        self.check()?;
+        let entry = entry::name::<F, Args>(function)?;
+        let batch = Feed::new([args].into_iter()).next(1).transpose().map_err(TaskError::encode)?;
+        let job = self.job(Order::Finished);
+        let unit = batch.and_then(|batch| unit(&job, entry, Ok(batch)));
+        self.pool.core().submit(unit, true)?;
+        Ok(job)
+    }
+
+    fn job(&self, order: Order) -> Arc<Job> {
+        Arc::new(Job::with_terms(order, self.terms))
     }
 
     fn check(&self) -> Result<(), TaskError> {
@@ -57,7 +216,8 @@ impl<'p> Options<'p> {
     fn cut<T>(&self, items: impl IntoIterator<Item = T>) -> (usize, impl Iterator<Item = T>) {
         let items = items.into_iter();
         let (low, high) = items.size_hint();
-        let (items, length) = match (self.chunk, high) {
+        let chunk = self.chunk.or(self.terms.travel_alone().then_some(1));
+        let (items, length) = match (chunk, high) {
             (None, Some(high)) if high == low => (Either::Left(items), low),
             (None, _) => {
                 let all: Vec<T> = items.collect();
@@ -66,7 +226,7 @@ impl<'p> Options<'p> {
             }
             (Some(_), _) => (Either::Left(items), low),
         };
-        let chunk = self.chunk.unwrap_or_else(|| length.div_ceil(4 * self.pool.workers()).max(1));
+        let chunk = chunk.unwrap_or_else(|| length.div_ceil(4 * self.pool.most_workers()).max(1));
         (chunk.min(MAX_CHUNK), items)
     }
 
@@ -96,21 +256,84 @@ impl<'p> Options<'p> {
         I: IntoIterator<Item = Args>,
     {
         self.check()?;
+        let entry = entry::name::<F, Args>(function)?;
+        self.run_all(entry, items, |batch| batch)
+    }
+
+    /// As [`Pool::map_with`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Options::map`].
+    pub fn map_with<S, F, A, R, I>(
+        self,
+        shared: &S,
+        function: F,
+        items: I,
+    ) -> Result<Vec<R>, TaskError>
+    where
+        S: Serialize + DeserializeOwned + 'static,
+        F: Fn(&S, A) -> R + Copy + Send + 'static,
+        A: Serialize + DeserializeOwned + 'static,
+        R: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = A>,
+    {
+        self.check()?;
+        let entry = state::name_with::<F, S, A, R>(function)?;
+        let broadcast = Broadcast::new(shared)?;
+        self.run_all(entry, single(items), |batch| broadcast.seal(batch))
+    }
+
+    /// As [`Pool::map_state`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Options::map`].
+    pub fn map_state<S, F, A, R, I>(self, function: F, items: I) -> Result<Vec<R>, TaskError>
+    where
+        S: 'static,
+        F: Fn(&mut S, A) -> R + Copy + Send + 'static,
+        A: Serialize + DeserializeOwned + 'static,
+        R: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = A>,
+    {
+        self.check()?;
+        let entry = state::name_state::<F, S, A, R>(function)?;
+        self.run_all(entry, single(items), |batch| batch)
+    }
+
+    /// Feeds the workers, and decodes what they have done while they do more.
+    fn run_all<Args, R, I>(
+        self,
+        entry: u64,
+        items: I,
+        seal: impl Fn(Batch) -> Batch,
+    ) -> Result<Vec<R>, TaskError>
+    where
+        Args: Serialize + 'static,
+        R: DeserializeOwned + 'static,
+        I: IntoIterator<Item = Args>,
+    {
         let core = self.pool.core();
         core.admits(true)?;
-        let entry = entry::name::<F, Args>(function)?;
         let (chunk, items) = self.cut(items);
         let mut feed = Feed::new(items);
-        let job = Arc::new(Job::new(Order::Submitted));
-        let mut all = Ok(Vec::with_capacity(feed.size_hint().0.min(MAX_CHUNK)));
+        let job = self.job(Order::Submitted);
+        let length = feed.size_hint().0;
+        self.meter.expect(feed.size_hint().1);
+        let mut guide = self.guided.then(|| Guide::new(length, self.pool.most_workers()));
+        let mut all = Ok(Vec::with_capacity(length.min(MAX_CHUNK)));
         let mut refused = None;
         let mut first = true;
-        // Feed the workers, and decode what they have done while they do more.
+        let has_room = |guide: &Option<Guide>, state: &State<_>| {
+            !state.dispatcher.is_fed() && guide.as_ref().is_none_or(|guide| guide.has_room(&job))
+        };
         loop {
-            while feed.has_more() && (first || !core.lock().dispatcher.is_fed()) {
+            while feed.has_more() && (first || has_room(&guide, &core.lock())) {
+                let chunk = guide.as_mut().map_or(chunk, |guide| guide.next(&job));
                 let Some(batch) = feed.next(chunk) else { break };
                 let failed = batch.is_err();
-                if let Some(unit) = unit(&job, entry, batch)
+                if let Some(unit) = unit(&job, entry, batch.map(&seal))
                     && let Err(error) = core.submit([unit], first)
                 {
                     job.withdraw();
@@ -124,13 +347,19 @@ impl<'p> Options<'p> {
             while let Some(finished) = job.pop() {
                 results(finished, |result| gather_into(&mut all, result));
             }
+            let done = job.tasks_done();
+            self.meter.show(done);
             if !feed.has_more() && job.is_done() && !job.has_next() {
                 break;
             }
             core.wait(&job, Deadline::NEVER, |state| {
-                job.has_next() || job.is_done() || (feed.has_more() && !state.dispatcher.is_fed())
+                job.has_next()
+                    || job.is_done()
+                    || (feed.has_more() && has_room(&guide, state))
+                    || (self.meter.is_on() && job.tasks_done() > done)
             });
         }
+        self.meter.finish();
         if let Some(panic) = feed.take_panic() {
             std::panic::resume_unwind(panic);
         }
@@ -173,7 +402,7 @@ impl<'p> Options<'p> {
         let (entry, batches) = self.encode_all(function, items)?;
         let core = self.pool.core();
         core.admits(true)?;
-        let job = Arc::new(Job::new(Order::Submitted));
+        let job = self.job(Order::Submitted);
         let units: Vec<_> =
             batches.into_iter().filter_map(|batch| unit(&job, entry, Ok(batch))).collect();
         core.submit(units, true)?;
@@ -217,7 +446,7 @@ impl<'p> Options<'p> {
     {
         let (entry, batches) = self.encode_all(function, single(items))?;
         let batches = batches.into_iter().map(Ok).collect();
-        self.pool.call_back(entry, batches, gather_all, callback)
+        self.pool.call_back(entry, self.terms, batches, gather_all, callback)
     }
 
     fn encode_all<F, Args, I>(&self, function: F, items: I) -> Result<(u64, Vec<Batch>), TaskError>
@@ -278,9 +507,9 @@ impl<'p> Options<'p> {
     {
         let entry = self.check().and_then(|()| entry::name::<F, (A,)>(function));
         let chunk = self.chunk.unwrap_or(1).min(MAX_CHUNK);
-        let ahead = chunk.saturating_mul(2 * self.pool.workers());
+        let ahead = chunk.saturating_mul(2 * self.pool.most_workers());
         let window = self.window.unwrap_or(ahead);
-        let plan = Plan { entry, order, chunk, window };
+        let plan = Plan { entry, order, chunk, window, terms: self.terms, meter: self.meter };
         Imap::new(self.pool.core().clone(), plan, single(items))
     }
 }

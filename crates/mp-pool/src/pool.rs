@@ -2,21 +2,22 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mp_process::{StartMethod, Target};
-use mp_wire::Deadline;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::batch::Batch;
 use crate::builder::Builder;
-use crate::feed::{Feed, unit};
+use crate::feed::unit;
 use crate::imap::Imap;
 use crate::job::{Job, Order};
 use crate::live::{Live, PoolCore};
 use crate::options::{Options, Single};
-use crate::result::{Slot, gather_one};
-use crate::{AsyncResult, Error, TaskError, entry};
+use crate::result::Slot;
+use crate::terms::Terms;
+use crate::{AsyncResult, Error, Future, Retry, Stats, TaskError, Timeline};
 
 /// A pool of worker processes.
 ///
@@ -39,8 +40,8 @@ use crate::{AsyncResult, Error, TaskError, entry};
 /// # If a process dies
 ///
 /// If a worker dies, by a signal, an abort or an exit, the task that it was running fails with
-/// [`TaskError::Died`], and with it the other tasks of the same chunk. Tasks that it only had queued go to others, results that
-/// it had given are kept, a new worker stands in, and all else goes on. If the process with the pool dies, the kernel ends
+/// [`TaskError::Died`]. Tasks that it only had queued, and the rest of a chunk, go to others, results that it had handed over
+/// are kept, a new worker stands in, and all else goes on. If the process with the pool dies, the kernel ends
 /// its workers.
 ///
 /// # Examples
@@ -88,11 +89,15 @@ impl Pool {
         self.live.check()
     }
 
+    pub(crate) fn terms(&self) -> Terms {
+        self.live.terms()
+    }
+
     pub(crate) fn core(&self) -> &Arc<PoolCore> {
         self.live.core()
     }
 
-    /// The number of workers.
+    /// The number of workers that there are to be now; one that is being replaced counts.
     ///
     /// # Examples
     ///
@@ -103,6 +108,56 @@ impl Pool {
     #[must_use]
     pub fn workers(&self) -> usize {
         self.live.workers()
+    }
+
+    pub(crate) fn most_workers(&self) -> usize {
+        self.live.most_workers()
+    }
+
+    /// Starts this many more workers. The pool has a fixed size then.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) beyond 255 workers and beyond
+    /// [`Builder::max_workers`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::Pool;
+    ///
+    /// let pool = Pool::new(1)?;
+    /// pool.grow(2)?;
+    /// assert_eq!(pool.workers(), 3);
+    /// pool.shrink(2)?;
+    /// assert_eq!(pool.workers(), 1);
+    /// assert!(pool.shrink(1).is_err());
+    /// # Ok::<(), mp_pool::Error>(())
+    /// ```
+    pub fn grow(&self, workers: usize) -> Result<(), Error> {
+        self.live.resize(|now| now.saturating_add(workers))
+    }
+
+    /// Lets this many workers go, the least busy first, when they have done what they have. The pool has a fixed size then.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) if none would be left.
+    pub fn shrink(&self, workers: usize) -> Result<(), Error> {
+        self.live.resize(|now| now.saturating_sub(workers))
+    }
+
+    /// What the pool has done so far: tasks, start-up, waiting and working of each worker, the slowest tasks.
+    #[must_use]
+    #[doc(alias = "get_insights")]
+    pub fn stats(&self) -> Stats {
+        self.live.stats()
+    }
+
+    /// What the workers did when, as far as [`Builder::timeline`] has it kept.
+    #[must_use]
+    pub fn timeline(&self) -> Timeline {
+        self.live.timeline()
     }
 
     /// The pids of the workers that live now, those that are just starting included.
@@ -137,9 +192,7 @@ impl Pool {
         F: Target<Args, Output: Serialize + DeserializeOwned + 'static>,
         Args: Serialize + DeserializeOwned + 'static,
     {
-        let job = self.one(function, args, Job::new(Order::Finished))?;
-        self.core().wait(&job, Deadline::NEVER, |_| job.has_next());
-        gather_one(&job)
+        self.options().apply(function, args)
     }
 
     /// Starts a task, and gives its result later.
@@ -167,9 +220,7 @@ impl Pool {
         F: Target<Args, Output: Serialize + DeserializeOwned + 'static>,
         Args: Serialize + DeserializeOwned + 'static,
     {
-        let job = self.one(function, args, Job::new(Order::Finished))?;
-        self.core().leave();
-        Ok(AsyncResult::new(self.core().clone(), job, Slot::new(gather_one)))
+        self.options().apply_async(function, args)
     }
 
     /// Starts a task, and calls `callback` with its result or its error.
@@ -211,30 +262,14 @@ impl Pool {
         Args: Serialize + DeserializeOwned + 'static,
         C: FnOnce(Result<&F::Output, &TaskError>) + Send + 'static,
     {
-        let batch = Feed::new([args].into_iter()).next(1);
-        let entry = entry::name::<F, Args>(function)?;
-        self.call_back(entry, batch.into_iter().collect(), gather_one, callback)
-    }
-
-    /// Submits a job with one task.
-    fn one<F, Args>(&self, function: F, args: Args, job: Job) -> Result<Arc<Job>, TaskError>
-    where
-        F: Target<Args, Output: Serialize + 'static>,
-        Args: Serialize + DeserializeOwned + 'static,
-    {
-        self.check()?;
-        let entry = entry::name::<F, Args>(function)?;
-        let batch = Feed::new([args].into_iter()).next(1).transpose().map_err(TaskError::encode)?;
-        let job = Arc::new(job);
-        let unit = batch.and_then(|batch| unit(&job, entry, Ok(batch)));
-        self.core().submit(unit, true)?;
-        Ok(job)
+        self.options().apply_async_with(function, args, callback)
     }
 
     /// Submits a job with a callback.
     pub(crate) fn call_back<T: Send + 'static>(
         &self,
         entry: u64,
+        terms: Terms,
         batches: Vec<Result<Batch, mp_wire::Error>>,
         gather: fn(&Job) -> Result<T, TaskError>,
         callback: impl FnOnce(Result<&T, &TaskError>) + Send + 'static,
@@ -245,12 +280,9 @@ impl Pool {
         self.core().admits(true)?;
         let slot = Slot::new(gather);
         let core = self.core().clone();
-        let job = Job::with_callback(Order::Submitted, {
-            let (core, slot) = (core.clone(), slot.clone());
-            Box::new(move |job| {
-                slot.settle_with(job, callback);
-                core.called(job);
-            })
+        let job = Job::with_callback(Order::Submitted, terms, {
+            let slot = slot.clone();
+            Box::new(move |job| slot.settle_with(job, callback))
         });
         let job = Arc::new(job);
         let units: Vec<_> =
@@ -309,6 +341,92 @@ impl Pool {
         I: IntoIterator<Item = Args>,
     {
         self.options().starmap(function, items)
+    }
+
+    /// Runs a function on each item, with data that all of them read and that goes to each worker once.
+    ///
+    /// The data travels in shared memory and is decoded once in each worker, not with each task. A worker keeps the data of the last
+    /// few calls.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::map`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::Pool;
+    ///
+    /// fn count(words: &Vec<String>, letter: char) -> usize {
+    ///     words.iter().filter(|word| word.contains(letter)).count()
+    /// }
+    ///
+    /// let words = ["one", "two", "three"].map(str::to_owned).to_vec();
+    /// let pool = Pool::new(2)?;
+    /// assert_eq!(pool.map_with(&words, count, ['e', 'w', 'x'])?, [2, 1, 0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias = "shared_objects")]
+    pub fn map_with<S, F, A, R, I>(
+        &self,
+        shared: &S,
+        function: F,
+        items: I,
+    ) -> Result<Vec<R>, TaskError>
+    where
+        S: Serialize + DeserializeOwned + 'static,
+        F: Fn(&S, A) -> R + Copy + Send + 'static,
+        A: Serialize + DeserializeOwned + 'static,
+        R: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = A>,
+    {
+        self.options().map_with(shared, function, items)
+    }
+
+    /// Runs a function on each item, with the state of the worker that runs it; see [`Builder::state`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::map`]; [`TaskError::Remote`] if the workers have no state of this type.
+    pub fn map_state<S, F, A, R, I>(&self, function: F, items: I) -> Result<Vec<R>, TaskError>
+    where
+        S: 'static,
+        F: Fn(&mut S, A) -> R + Copy + Send + 'static,
+        A: Serialize + DeserializeOwned + 'static,
+        R: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = A>,
+    {
+        self.options().map_state(function, items)
+    }
+
+    /// Sets the chunk size of one call of `map` by how long its tasks take: small chunks at first, then as many as fit into some
+    /// milliseconds, smaller ones towards the end.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::Pool;
+    ///
+    /// let pool = Pool::new(2)?;
+    /// assert_eq!(pool.guided().map(|x: u64| x + 1, 0..1000)?.last(), Some(&1000));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn guided(&self) -> Options<'_> {
+        self.options().guided()
+    }
+
+    /// Shows a bar on the terminal while one call runs.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let pool = mp_pool::Pool::new(2)?;
+    /// assert_eq!(pool.progress().map(|x: u32| x + 1, 0..100)?.len(), 100);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "progress")]
+    pub fn progress(&self) -> Options<'_> {
+        self.options().progress()
     }
 
     /// Starts [`Pool::map`], and gives its results later. The items are read and encoded at once.
@@ -405,6 +523,74 @@ impl Pool {
         Options::new(self)
     }
 
+    /// Ends each task of one call that takes longer than this, and its worker with it.
+    ///
+    /// The task fails with [`TaskError::TimeLimit`], another worker stands in, all else goes on. Time counts from when the
+    /// task begins to run. Unless the call says otherwise, its tasks travel one by one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::{Pool, TaskError};
+    /// use std::time::Duration;
+    ///
+    /// fn nap(ms: u64) -> u64 {
+    ///     std::thread::sleep(Duration::from_millis(ms));
+    ///     ms
+    /// }
+    ///
+    /// let pool = Pool::new(2)?;
+    /// let naps: Vec<_> = pool.timeout(Duration::from_millis(200)).imap(nap, [1, 60_000, 2]).collect();
+    /// assert!(matches!(naps[..], [Ok(1), Err(TaskError::TimeLimit), Ok(2)]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn timeout(&self, limit: Duration) -> Options<'_> {
+        self.options().timeout(limit)
+    }
+
+    /// Asks each task of one call to stop that takes longer than this; it sees that by
+    /// [`should_stop`](crate::should_stop), and what it returns is its result.
+    pub fn soft_timeout(&self, limit: Duration) -> Options<'_> {
+        self.options().soft_timeout(limit)
+    }
+
+    /// Ends each task of one call whose worker has more memory resident than this, and its worker with it.
+    ///
+    /// The task fails with [`TaskError::MemoryLimit`]. Memory is looked at every 10 ms, so this is not a wall; see
+    /// [`Builder::address_space`] for one.
+    pub fn memory_limit(&self, bytes: u64) -> Options<'_> {
+        self.options().memory_limit(bytes)
+    }
+
+    /// Ends each task of one call that uses more processor time than this, and its worker with it.
+    ///
+    /// The task fails with [`TaskError::CpuLimit`]. Processor time is looked at every 10 ms.
+    pub fn cpu_limit(&self, limit: Duration) -> Options<'_> {
+        self.options().cpu_limit(limit)
+    }
+
+    /// Runs tasks of one call again that fail.
+    pub fn retry(&self, retry: Retry) -> Options<'_> {
+        self.options().retry(retry)
+    }
+
+    /// Sets how urgent the tasks of one call are; higher ones go before lower ones that have not begun. By default it is zero.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::Pool;
+    ///
+    /// let pool = Pool::new(1)?;
+    /// let later = pool.map_async(|x: u32| x, 0..100)?;
+    /// assert_eq!(pool.priority(1).apply(|x: u32| x, (7,))?, 7);
+    /// assert_eq!(later.get()?.len(), 100);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn priority(&self, priority: i32) -> Options<'_> {
+        self.options().priority(priority)
+    }
+
     /// Sets how many items travel together, for one call.
     ///
     /// Larger chunks cost less per item; smaller ones spread more evenly, and less is lost with a worker that dies.
@@ -443,6 +629,30 @@ impl Pool {
     #[doc(alias = "buffersize")]
     pub fn buffer_size(&self, items: usize) -> Options<'_> {
         self.options().buffer_size(items)
+    }
+
+    /// Starts a task, and gives a [`Future`] for it: [`Pool::apply_async`] with the names of `concurrent.futures`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pool::apply_async`].
+    pub fn submit<F, Args>(&self, function: F, args: Args) -> Result<Future<F::Output>, TaskError>
+    where
+        F: Target<Args, Output: Serialize + DeserializeOwned + 'static>,
+        Args: Serialize + DeserializeOwned + 'static,
+    {
+        self.options().submit(function, args)
+    }
+
+    /// Cancels all tasks that no worker has begun, and gives their number. Each ends with [`TaskError::Cancelled`].
+    pub fn cancel_pending(&self) -> usize {
+        self.live.cancel_pending()
+    }
+
+    /// Says whether the pool takes tasks: it is not closed, not terminated, not broken, and this process's own.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.live.state() == "open"
     }
 
     /// Takes no new tasks any more. Those that were taken run to their end, iterators that were begun go on.

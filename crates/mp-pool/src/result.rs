@@ -2,8 +2,11 @@
 
 use std::any::Any;
 use std::fmt;
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use mp_process::Panic;
@@ -13,7 +16,7 @@ use serde::de::DeserializeOwned;
 
 use crate::TaskError;
 use crate::batch::results;
-use crate::job::Job;
+use crate::job::{Job, Notice};
 use crate::live::PoolCore;
 
 /// The result of a task or of a whole map that was started without waiting for it.
@@ -49,6 +52,8 @@ pub struct AsyncResult<T> {
     core: Arc<PoolCore>,
     job: Arc<Job>,
     slot: Arc<Slot<T>>,
+    /// Whoever awaits it; `None` until the first time.
+    waker: Option<Arc<Mutex<Waker>>>,
 }
 
 /// Where the decoded result is kept until it is taken.
@@ -132,7 +137,7 @@ pub(crate) fn gather_into<R>(all: &mut Result<Vec<R>, TaskError>, result: Result
 
 impl<T> AsyncResult<T> {
     pub(crate) fn new(core: Arc<PoolCore>, job: Arc<Job>, slot: Arc<Slot<T>>) -> Self {
-        Self { core, job, slot }
+        Self { core, job, slot, waker: None }
     }
 
     /// Waits for the result and takes it.
@@ -205,6 +210,91 @@ impl<T> AsyncResult<T> {
         self.core.is_ours() && self.job.is_done()
     }
 
+    /// Cancels what has not begun of it; says whether anything was cancelled.
+    ///
+    /// What is running goes on, and is asked to stop; see [`should_stop`](crate::should_stop). A map of which tasks were cancelled
+    /// has [`TaskError::Cancelled`] as its result.
+    pub fn cancel(&self) -> bool {
+        self.core.is_ours() && self.core.cancel(&self.job, false).ended > 0
+    }
+
+    /// Cancels it, also what is running: the workers concerned are ended, and others stand in. Says whether it had no
+    /// result yet.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::{Pool, TaskError};
+    /// use std::time::Duration;
+    ///
+    /// let pool = Pool::new(2)?;
+    /// let naps = pool.map_async(|ms: u64| std::thread::sleep(Duration::from_millis(ms)), [3_600_000; 10])?;
+    /// assert!(naps.kill());
+    /// assert!(matches!(naps.get(), Err(TaskError::Cancelled)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias = "terminate_job")]
+    pub fn kill(&self) -> bool {
+        self.core.is_ours() && self.core.cancel(&self.job, true).ended > 0
+    }
+
+    /// How many of its tasks are done, one way or another; also while those that travel with them are not.
+    #[must_use]
+    pub fn tasks_done(&self) -> u64 {
+        if self.core.is_ours() && !self.job.is_done() {
+            self.core.look();
+        }
+        self.job.tasks_done()
+    }
+
+    /// Says whether a worker has begun it and it is not done.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.core.is_ours() && self.core.lock().dispatcher.is_running(&self.job)
+    }
+
+    /// Why there is no result, if the task is done and there is none.
+    pub(crate) fn error(&self) -> Option<TaskError> {
+        if !self.core.is_ours() {
+            return Some(TaskError::Foreign);
+        }
+        if !self.job.is_done() {
+            return None;
+        }
+        self.slot.settle(&self.job);
+        match &*self.slot.value.lock() {
+            Value::Decoded(Err(error)) => Some(error.clone()),
+            _ => None,
+        }
+    }
+
+    /// Has something run when it is done; at once if it is, or never will be in this process.
+    pub(crate) fn notify(&self, notice: Notice) {
+        if self.core.is_ours() {
+            self.core.notify(&self.job, notice);
+        } else {
+            notice();
+        }
+    }
+
+    /// Calls a function with the result when it is there.
+    pub(crate) fn when_done(&self, callback: impl FnOnce(Result<&T, &TaskError>) + Send + 'static)
+    where
+        T: Send + 'static,
+    {
+        let (job, slot) = (self.job.clone(), self.slot.clone());
+        self.notify(Box::new(move || {
+            if job.is_done() {
+                slot.settle(&job);
+            }
+            match &*slot.value.lock() {
+                Value::Decoded(result) => callback(result.as_ref()),
+                Value::Encoded => callback(Err(&TaskError::Foreign)),
+                Value::Taken => callback(Err(&TaskError::Taken)),
+            }
+        }));
+    }
+
     fn wait_until(&self, deadline: Deadline) -> bool {
         let done = || self.job.is_done();
         self.core.is_ours() && (done() || self.core.wait(&self.job, deadline, |_| done()))
@@ -218,6 +308,35 @@ impl<T> AsyncResult<T> {
             self.slot.settle(&self.job);
             matches!(*self.slot.value.lock(), Value::Decoded(Ok(_)))
         })
+    }
+}
+
+/// Can be awaited on any runtime; a thread of the pool does the waiting.
+impl<T> Future for AsyncResult<T> {
+    type Output = Result<T, TaskError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if !self.core.is_ours() {
+            return Poll::Ready(Err(TaskError::Foreign));
+        }
+        if !self.job.is_done() {
+            match &self.waker {
+                Some(waker) => waker.lock().clone_from(context.waker()),
+                None => {
+                    let waker = Arc::new(Mutex::new(context.waker().clone()));
+                    self.waker = Some(waker.clone());
+                    self.notify(Box::new(move || {
+                        let waker = waker.lock().clone();
+                        waker.wake();
+                    }));
+                }
+            }
+            if !self.job.is_done() {
+                return Poll::Pending;
+            }
+        }
+        self.slot.settle(&self.job);
+        Poll::Ready(self.slot.take())
     }
 }
 

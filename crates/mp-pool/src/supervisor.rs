@@ -6,69 +6,109 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mp_process::{Child, ExitStatus, Process, StartMethod};
+use mp_process::{Process, StartMethod};
 use mp_queue::channel::Channel;
 use mp_wire::{Deadline, poll};
 
-use crate::core::Phase;
+use crate::body::{Body, Thread};
+use crate::core::{Bell, Phase};
 use crate::dispatcher::{Remains, WorkerId};
 use crate::links::{Doorbell, RingLink};
 use crate::live::PoolCore;
-use crate::worker::{Initializer, Post, work};
-use crate::{Death, Error, ErrorKind, TaskError};
+use crate::task::Line;
+use crate::worker::{Initializer, Post, initialize, live, work};
+use crate::{Backend, Error, ErrorKind, TaskError};
 
 /// Makes workers.
 pub(crate) struct Starter {
     method: StartMethod,
     bell: Doorbell,
-    initializer: Option<Initializer>,
+    recipe: Recipe,
+    backend: Backend,
+}
+
+/// What all workers of a pool begin and end with.
+#[derive(Debug, Default)]
+pub(crate) struct Recipe {
+    pub(crate) initializers: Vec<Initializer>,
+    pub(crate) exit: Option<u64>,
+    pub(crate) address_space: Option<u64>,
 }
 
 /// A worker that has just been started.
 pub(crate) struct Newborn {
     orders: Channel,
     replies: Channel,
-    pub(crate) child: Arc<Child<()>>,
+    line: Line,
+    pub(crate) body: Body,
 }
 
 impl Starter {
     pub(crate) fn new(
         method: StartMethod,
-        initializer: Option<Initializer>,
+        recipe: Recipe,
+        slots: usize,
+        backend: Backend,
     ) -> Result<Self, Error> {
-        let bell = Doorbell::new().map_err(|error| {
+        let bell = Doorbell::new(slots).map_err(|error| {
             Error::with_source(ErrorKind::Start, "no shared memory for a pool", error)
         })?;
-        Ok(Self { method, bell, initializer })
+        Ok(Self { method, bell, recipe, backend })
     }
 
     pub(crate) fn method(&self) -> StartMethod {
         self.method
     }
 
+    pub(crate) fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// Does what workers begin with, here.
+    pub(crate) fn initialize(&self) -> Result<(), String> {
+        initialize(&self.recipe.initializers)
+    }
+
     pub(crate) fn bell(&self) -> &Doorbell {
         &self.bell
     }
 
-    pub(crate) fn start(&self) -> Result<Newborn, Error> {
+    pub(crate) fn start(&self, slot: usize) -> Result<Newborn, Error> {
+        let no_memory = "no shared memory for a worker";
         let channel = || {
-            Channel::new().map_err(|error| {
-                Error::with_source(ErrorKind::Start, "no shared memory for a worker", error)
-            })
+            Channel::new().map_err(|error| Error::with_source(ErrorKind::Start, no_memory, error))
         };
+        let threads = self.backend == Backend::Threads;
+        let line = if threads { Doorbell::own_line() } else { self.bell.line(slot) };
+        let line = line.map_err(|error| Error::with_source(ErrorKind::Start, no_memory, error))?;
+        line.clear();
         let (orders, replies) = (channel()?, channel()?);
         let post = Post {
             orders: orders.clone(),
             replies: replies.clone(),
             bell: self.bell.clone(),
-            initializer: self.initializer.clone(),
+            slot,
+            initializers: self.recipe.initializers.clone(),
+            exit: self.recipe.exit,
+            address_space: self.recipe.address_space,
         };
-        let process = Process::new(work, (post,)).name("PoolWorker").daemon(true);
-        let child = process.start_method(self.method).start();
-        let child = child.map_err(|error| {
-            Error::with_source(ErrorKind::Start, "no worker can be started", error)
-        })?;
-        Ok(Newborn { orders, replies, child: Arc::new(child) })
+        let failed = "no worker can be started";
+        let body = if self.backend == Backend::Threads {
+            let line = line.clone();
+            let thread = Thread::spawn(move || {
+                live(post, Some(line));
+            });
+            let thread =
+                thread.map_err(|error| Error::with_source(ErrorKind::Start, failed, error))?;
+            Body::Thread(Arc::new(thread))
+        } else {
+            let process = Process::new(work, (post,)).name("PoolWorker").daemon(true);
+            let child = process.start_method(self.method).start();
+            let child =
+                child.map_err(|error| Error::with_source(ErrorKind::Start, failed, error))?;
+            Body::Process(Arc::new(child))
+        };
+        Ok(Newborn { orders, replies, line, body })
     }
 }
 
@@ -131,9 +171,7 @@ pub(crate) struct Supervisor {
     core: Arc<PoolCore>,
     starter: Starter,
     control: UnixStream,
-    alive: Vec<(WorkerId, Arc<Child<()>>)>,
-    /// Slots without a worker.
-    empty: Vec<usize>,
+    alive: Vec<(WorkerId, Body)>,
     limiter: Limiter,
     /// Starts that failed in a row.
     failures: u32,
@@ -142,43 +180,59 @@ pub(crate) struct Supervisor {
 impl Supervisor {
     pub(crate) fn new(core: Arc<PoolCore>, starter: Starter, control: UnixStream) -> Self {
         let limiter = Limiter::new(Instant::now());
-        Self { core, starter, control, alive: Vec::new(), empty: Vec::new(), limiter, failures: 0 }
+        Self { core, starter, control, alive: Vec::new(), limiter, failures: 0 }
     }
 
     /// Gives a worker to the pool, or ends it if the pool has ended meanwhile.
     pub(crate) fn adopt(&mut self, slot: usize, newborn: Newborn) {
-        let Newborn { orders, replies, child } = newborn;
+        let Newborn { orders, replies, line, body } = newborn;
         let mut state = self.core.lock();
         if state.dispatcher.ended().is_some() || state.phase == Phase::Joined {
             drop(state);
-            let _ = child.kill();
-            child.wait();
+            body.kill();
+            body.wait();
             return;
         }
-        let link = RingLink { orders, replies, child: child.clone() };
+        let link = RingLink { orders, replies, line, body: body.clone() };
         let id = state.dispatcher.add_worker(slot, link);
         drop(state);
-        self.alive.push((id, child));
+        // It may have said that it is ready before anybody knew of it.
+        self.core.bell.ring();
+        self.alive.push((id, body));
     }
 
     pub(crate) fn run(mut self) {
         loop {
-            let wanted = {
-                let state = self.core.lock();
-                if state.stop && self.alive.is_empty() {
-                    return;
-                }
-                state.dispatcher.ended().is_none() && state.phase < Phase::Joined
-            };
-            let deadline = if wanted { self.fill() } else { Deadline::NEVER };
+            let state = self.core.lock();
+            if state.stop && self.alive.is_empty() {
+                return;
+            }
+            drop(state);
+            let deadline = self.fill();
             self.watch(deadline);
         }
     }
 
     /// Starts workers for the empty slots; gives the time at which to try again.
     fn fill(&mut self) -> Deadline {
-        while let Some(&slot) = self.empty.last() {
-            if self.limiter.is_hopeless(self.empty.len() + self.alive.len()) {
+        loop {
+            let (slot, retire, wanted) = {
+                let mut state = self.core.lock();
+                if state.dispatcher.ended().is_some() || state.phase == Phase::Joined {
+                    return Deadline::NEVER;
+                }
+                let dispatcher = &mut state.dispatcher;
+                let retire = dispatcher.retire();
+                let wanted = dispatcher.fleet().wanted;
+                let missing = dispatcher.working() < wanted;
+                (missing.then(|| dispatcher.vacancy()), retire, wanted)
+            };
+            let Some(slot) = slot else {
+                return retire.map_or(Deadline::NEVER, |at| {
+                    Deadline::after(at.saturating_duration_since(Instant::now()))
+                });
+            };
+            if self.limiter.is_hopeless(wanted.max(self.alive.len())) {
                 let what = "workers die before they are ready to work";
                 self.give_up(Error::new(ErrorKind::Start, what));
                 return Deadline::NEVER;
@@ -187,10 +241,9 @@ impl Supervisor {
             if !delay.is_zero() {
                 return Deadline::after(delay);
             }
-            match self.starter.start() {
+            match self.starter.start(slot) {
                 Ok(newborn) => {
                     self.failures = 0;
-                    self.empty.pop();
                     self.adopt(slot, newborn);
                 }
                 Err(error) => {
@@ -203,7 +256,6 @@ impl Supervisor {
                 }
             }
         }
-        Deadline::NEVER
     }
 
     fn give_up(&mut self, error: Error) {
@@ -214,11 +266,11 @@ impl Supervisor {
     /// Waits until a worker has died or somebody pokes, and buries the dead.
     fn watch(&mut self, deadline: Deadline) {
         let mut fds: Vec<BorrowedFd<'_>> = vec![self.control.as_fd()];
-        fds.extend(self.alive.iter().map(|(_, child)| child.sentinel()));
+        fds.extend(self.alive.iter().map(|(_, body)| body.sentinel()));
         let Ok(ready) = poll::readable(&fds, deadline) else {
             // Too many descriptors for a call, or no memory: look at each instead, now and then.
             std::thread::sleep(Duration::from_millis(10));
-            let dead: Vec<bool> = self.alive.iter().map(|(_, child)| !child.is_alive()).collect();
+            let dead: Vec<bool> = self.alive.iter().map(|(_, body)| !body.is_alive()).collect();
             return self.bury(&dead);
         };
         if ready.first().is_some_and(|&poked| poked) {
@@ -242,8 +294,8 @@ impl Supervisor {
             }
             !is_dead
         });
-        for (id, child) in buried {
-            let death = death(child.wait());
+        for (id, body) in buried {
+            let death = body.wait();
             let mut state = self.core.lock();
             let remains = state.dispatcher.bury(id, death);
             let readied = state.dispatcher.readied();
@@ -251,17 +303,8 @@ impl Supervisor {
             if let Some(remains) = remains {
                 self.limiter.note(remains, readied);
             }
-            self.empty.push(id.slot);
         }
         self.core.disturb();
-    }
-}
-
-fn death(status: ExitStatus) -> Death {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => Death::Exited(code),
-        (_, Some(signal)) => Death::Killed(signal),
-        _ => Death::Unknown,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mp_wire::{Fd, Message};
 
@@ -10,13 +11,21 @@ use mp_wire::{Fd, Message};
 pub(crate) struct Parcel {
     /// Names the unit in the worker's reply.
     pub(crate) id: u64,
-    /// How many tasks there are in it.
-    pub(crate) items: u32,
+    /// Which of the tasks in it are to run: from the first of these, up to the second.
+    pub(crate) from: u32,
+    pub(crate) end: u32,
     /// What to run, in a form that the transport's workers understand.
     pub(crate) entry: u64,
     /// The arguments.
     pub(crate) bytes: Vec<u8>,
     pub(crate) fds: Vec<Fd>,
+}
+
+impl Parcel {
+    /// How many tasks are to run.
+    pub(crate) fn items(&self) -> u32 {
+        self.end - self.from
+    }
 }
 
 /// What a worker says.
@@ -26,11 +35,15 @@ pub(crate) enum Reply {
     Ready,
     /// Its initializer failed: the error or the panic.
     Failed(String),
-    /// A unit is done.
+    /// Tasks of a unit are done, those after the ones that it named before.
     Done {
         id: u64,
-        /// How long it took, in nanoseconds.
+        /// How many tasks; a unit is done with its last one.
+        items: u32,
+        /// How long they took, in nanoseconds.
         nanos: u64,
+        /// At least one of them panicked.
+        panicked: bool,
         result: Message,
     },
 }
@@ -39,11 +52,19 @@ pub(crate) enum Reply {
 #[derive(Debug)]
 pub(crate) enum Unsent {
     /// There is no room now; there will be when the worker has taken something.
-    Full(Parcel),
+    Full,
     /// It cannot be sent at all, for want of memory or descriptors.
-    Refused(Parcel, Arc<dyn StdError + Send + Sync>),
+    Refused(Arc<dyn StdError + Send + Sync>),
     /// What the worker left in shared memory makes no sense.
-    Broken(Parcel),
+    Broken,
+}
+
+/// What a process uses, as far as it can be told.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Usage {
+    /// Bytes of memory that are resident.
+    pub(crate) resident: Option<u64>,
+    pub(crate) cpu: Option<Duration>,
 }
 
 /// What the worker left in shared memory makes no sense: it is not to be talked to any more.
@@ -53,7 +74,7 @@ pub(crate) struct Broken;
 /// The way to one worker and back. Nothing here waits for the worker.
 pub(crate) trait Link: Send {
     /// Hands a parcel over, behind those that are under way.
-    fn send(&mut self, parcel: Parcel) -> Result<(), Unsent>;
+    fn send(&mut self, parcel: &Parcel) -> Result<(), Unsent>;
 
     /// Takes the next reply, if there is one; also after the worker's death.
     fn receive(&mut self) -> Result<Option<Reply>, Broken>;
@@ -63,6 +84,15 @@ pub(crate) trait Link: Send {
 
     /// Says that no parcel follows: the worker ends when it has done those that it has.
     fn close(&mut self);
+
+    /// Which task it has begun last, or would begin next: the unit's number, of which half is enough, and the place in it.
+    fn at(&self) -> (u32, u32);
+
+    /// Asks the unit with this number to stop.
+    fn ask_to_stop(&self, id: u64);
+
+    /// What the worker's process uses.
+    fn usage(&self) -> Usage;
 
     /// Ends the worker at once.
     fn kill(&self);

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::panic;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mp_process::Panic;
 use mp_queue::GetError;
@@ -10,11 +10,12 @@ use mp_queue::channel::Channel;
 use mp_wire::{Deadline, Fd, Message};
 use serde::{Deserialize, Serialize};
 
-use crate::batch::Encoder;
+use crate::batch::{Batch, Encoder};
 use crate::core::Bell;
 use crate::entry::{self, Thunk, chain};
 use crate::links::{Answer, Doorbell, Order};
 use crate::sys;
+use crate::task::{self, Line, Run};
 
 /// What a worker is given when it is started.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -22,7 +23,13 @@ pub(crate) struct Post {
     pub(crate) orders: Channel,
     pub(crate) replies: Channel,
     pub(crate) bell: Doorbell,
-    pub(crate) initializer: Option<Initializer>,
+    /// The place of the worker in its pool.
+    pub(crate) slot: usize,
+    /// What runs before the first task, in this order.
+    pub(crate) initializers: Vec<Initializer>,
+    /// What runs when the worker is let go.
+    pub(crate) exit: Option<u64>,
+    pub(crate) address_space: Option<u64>,
 }
 
 /// A function to run before the first task, and its arguments.
@@ -46,27 +53,49 @@ pub(crate) fn work(post: Post) {
     sys::ignore_interrupts();
     sys::no_core_file();
     report_only_strangers();
-    let Post { orders, replies, bell, initializer } = post;
-    let worker = Worker { replies, bell };
-
-    if let Some(Initializer { entry, bytes, fds }) = initializer {
-        let initialize = entry::initializer(entry).map_err(|error| chain(&error));
-        let result = initialize.and_then(|initialize| in_task(|| initialize(&bytes, &fds)));
-        if let Err(message) = result {
-            return worker.say(&Answer::failed(), message.as_bytes());
-        }
+    if let Some(bytes) = post.address_space {
+        sys::limit_address_space(bytes);
     }
-    worker.say(&Answer::ready(), &[]);
-    worker.serve(&orders);
+    let line = post.bell.line(post.slot).ok();
+    if !live(post, line) {
+        // Nothing can be said to the pool any more; that shows in the end of the process.
+        std::process::exit(1);
+    }
+}
+
+/// The life of a worker in whatever it lives; says whether it ended in order.
+pub(crate) fn live(post: Post, line: Option<Line>) -> bool {
+    let Post { orders, replies, bell, initializers, exit, .. } = post;
+    let worker = Worker { replies, bell, line };
+
+    if let Err(message) = initialize(&initializers) {
+        return worker.say(&Answer::failed(), message.as_bytes());
+    }
+    let served = worker.say(&Answer::ready(), &[]) && worker.serve(&orders);
+    if let Some(exit) = exit.and_then(|exit| entry::initializer(exit).ok()) {
+        // Nobody waits for what becomes of it. If it panics, the report of that is all.
+        let _ = exit(&[], &[]);
+    }
+    served
+}
+
+/// Does what comes before the first task.
+pub(crate) fn initialize(initializers: &[Initializer]) -> Result<(), String> {
+    for Initializer { entry, bytes, fds } in initializers {
+        let initialize = entry::initializer(*entry).map_err(|error| chain(&error))?;
+        in_task(|| initialize(bytes, fds))?;
+    }
+    Ok(())
 }
 
 struct Worker {
     replies: Channel,
     bell: Doorbell,
+    line: Option<Line>,
 }
 
 impl Worker {
-    fn serve(&self, orders: &Channel) {
+    fn serve(&self, orders: &Channel) -> bool {
         let mut message = Message::default();
         let mut known: Option<(u64, Thunk)> = None;
         loop {
@@ -77,43 +106,59 @@ impl Worker {
             };
             match taken {
                 Ok(()) => {}
-                Err(GetError::Closed) => return,
-                Err(_) => std::process::exit(1),
+                Err(GetError::Closed) => return true,
+                Err(_) => return false,
             }
-            let Some(order) = Order::take(&mut message.bytes) else { std::process::exit(1) };
+            let Some(order) = Order::take(&mut message.bytes) else { return false };
             let thunk = match known {
                 Some((name, thunk)) if name == order.entry => thunk,
                 _ => match entry::thunk(order.entry) {
                     Ok(thunk) => thunk,
-                    Err(_) => std::process::exit(1),
+                    Err(_) => return false,
                 },
             };
             known = Some((order.entry, thunk));
 
-            let start = Instant::now();
-            let batch = in_task(|| thunk(&message.bytes, &message.fds, order.items));
-            let nanos = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            let mut start = Instant::now();
+            let mut left = order.end - order.from;
+            let mut hand_over = |batch: Batch| {
+                let now = Instant::now();
+                let items = batch.items.min(left);
+                left -= items;
+                // If it fails, so does the last one, after which the worker ends.
+                self.answer(order.id, now - std::mem::replace(&mut start, now), &batch, items);
+            };
+            task::enter(self.line.as_ref(), order.id);
+            let range = (order.from, order.end);
+            let mut run = Run::new(self.line.as_ref(), order.id, range, &mut hand_over);
+            let batch = in_task(|| thunk(&message.bytes, &message.fds, &mut run));
             message.fds.clear();
             message.bytes.clear();
             message.bytes.shrink_to(KEEP);
-
-            let answer = Answer::done(order.id, nanos);
-            if let Err(error) = self.send(&answer, &batch.bytes, &batch.fds) {
-                let mut failures = Encoder::<()>::new();
-                for _ in 0..order.items {
-                    failures.push_failure(&format!("the result cannot be sent: {error}"));
-                }
-                let failures = failures.finish().unwrap_or_default();
-                self.say(&answer, &failures.bytes);
+            let answered = self.answer(order.id, start.elapsed(), &batch, left);
+            if !answered {
+                return false;
             }
         }
     }
 
-    /// Sends what must be said; if it cannot be said, it shows in the end of the process.
-    fn say(&self, answer: &Answer, bytes: &[u8]) {
-        if self.send(answer, bytes, &[]).is_err() {
-            std::process::exit(1);
+    fn answer(&self, id: u64, took: Duration, batch: &Batch, items: u32) -> bool {
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        let answer = Answer::done(id, nanos, items, batch.panicked);
+        if let Err(error) = self.send(&answer, &batch.bytes, &batch.fds) {
+            let mut failures = Encoder::<()>::new();
+            for _ in 0..items {
+                failures.push_failure(&format!("the result cannot be sent: {error}"));
+            }
+            let failures = failures.finish().unwrap_or_default();
+            return self.say(&answer, &failures.bytes);
         }
+        true
+    }
+
+    /// Sends what must be said; the worker ends if it cannot be said.
+    fn say(&self, answer: &Answer, bytes: &[u8]) -> bool {
+        self.send(answer, bytes, &[]).is_ok()
     }
 
     fn send(&self, answer: &Answer, bytes: &[u8], fds: &[Fd]) -> Result<(), String> {

@@ -8,12 +8,19 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::job::Order;
+use crate::transport::Usage;
 
 #[derive(Default)]
 struct State {
     orders: VecDeque<Parcel>,
     replies: VecDeque<Reply>,
-    taken: Option<u64>,
+    taken: Option<Parcel>,
+    /// How many tasks of what is taken are answered.
+    answered: u32,
+    /// Where the worker says that it is.
+    at: (u32, u32),
+    stop: Option<u64>,
+    usage: Usage,
     closed: bool,
     killed: bool,
     full: bool,
@@ -22,35 +29,93 @@ struct State {
 
 /// A worker that does what a test tells it to.
 #[derive(Clone, Default)]
-struct Fake(Arc<Mutex<State>>);
+pub(super) struct Fake(Arc<Mutex<State>>);
 
 impl Fake {
     /// Takes an order, as if to run it.
-    fn take(&self) -> Option<u64> {
+    pub(super) fn take(&self) -> Option<u64> {
         let mut state = self.0.lock();
         let parcel = state.orders.pop_front()?;
-        state.taken = Some(parcel.id);
-        state.taken
+        let id = parcel.id;
+        (state.at, state.answered) = ((id as u32, parcel.from), 0);
+        state.taken = Some(parcel);
+        Some(id)
     }
 
-    fn answer(&self, nanos: u64) {
+    /// Goes on to the task at this place.
+    fn go(&self, place: u32) {
+        self.0.lock().at.1 = place;
+    }
+
+    pub(super) fn answer(&self, nanos: u64) {
+        self.reply(nanos, false);
+    }
+
+    fn reply(&self, nanos: u64, panicked: bool) {
         let mut state = self.0.lock();
-        if let Some(id) = state.taken.take() {
+        if let Some(Parcel { id, from, end, .. }) = state.taken.take() {
+            let items = end - from - state.answered;
+            state.at.1 = end;
             let result = Message { bytes: id.to_ne_bytes().into(), fds: Vec::new() };
-            state.replies.push_back(Reply::Done { id, nanos, result });
+            state.replies.push_back(Reply::Done { id, items, nanos, panicked, result });
+        }
+    }
+
+    /// Hands some of the results over.
+    fn answer_some(&self, items: u32) {
+        let mut state = self.0.lock();
+        if let Some(Parcel { id, from, .. }) = state.taken {
+            state.answered += items;
+            state.at.1 = from + state.answered;
+            let (nanos, panicked, result) = (1, false, Message::default());
+            state.replies.push_back(Reply::Done { id, items, nanos, panicked, result });
         }
     }
 
     /// Runs one order; says whether there was one.
-    fn run(&self, nanos: u64) -> bool {
+    pub(super) fn run(&self, nanos: u64) -> bool {
         let any = self.take().is_some();
         self.answer(nanos);
         any
     }
 
-    fn ready(self) -> Self {
+    pub(super) fn ready(self) -> Self {
         self.0.lock().replies.push_back(Reply::Ready);
         self
+    }
+
+    /// It runs nothing.
+    pub(super) fn is_free(&self) -> bool {
+        self.0.lock().taken.is_none()
+    }
+
+    /// It was told to end, and has nothing more to do; or was killed.
+    pub(super) fn is_to_end(&self) -> bool {
+        let state = self.0.lock();
+        state.killed || (state.closed && state.orders.is_empty() && state.taken.is_none())
+    }
+
+    /// Does a task without handing the result over; `false` if it has none.
+    pub(super) fn go_on(&self) -> bool {
+        let mut state = self.0.lock();
+        let has = state.taken.as_ref().is_some_and(|parcel| state.at.1 < parcel.end);
+        state.at.1 += u32::from(has);
+        has
+    }
+
+    /// Does a task if it must, and hands what is done over; `false` if it would be the last.
+    pub(super) fn part(&self) -> bool {
+        let (done, left) = {
+            let state = self.0.lock();
+            let Some(parcel) = &state.taken else { return false };
+            let done = state.at.1 - parcel.from - state.answered;
+            (done.max(1), parcel.end - parcel.from - state.answered)
+        };
+        let has = done < left;
+        if has {
+            self.answer_some(done);
+        }
+        has
     }
 
     fn orders(&self) -> usize {
@@ -59,15 +124,23 @@ impl Fake {
 }
 
 impl Link for Fake {
-    fn send(&mut self, parcel: Parcel) -> Result<(), Unsent> {
+    fn send(&mut self, parcel: &Parcel) -> Result<(), Unsent> {
         let mut state = self.0.lock();
         if state.broken {
-            return Err(Unsent::Broken(parcel));
+            return Err(Unsent::Broken);
         }
         if state.full {
-            return Err(Unsent::Full(parcel));
+            return Err(Unsent::Full);
         }
-        state.orders.push_back(parcel);
+        let &Parcel { id, from, end, entry, .. } = parcel;
+        state.orders.push_back(Parcel {
+            id,
+            from,
+            end,
+            entry,
+            bytes: parcel.bytes.clone(),
+            fds: Vec::new(),
+        });
         Ok(())
     }
 
@@ -84,6 +157,18 @@ impl Link for Fake {
         self.0.lock().closed = true;
     }
 
+    fn at(&self) -> (u32, u32) {
+        self.0.lock().at
+    }
+
+    fn ask_to_stop(&self, id: u64) {
+        self.0.lock().stop = Some(id);
+    }
+
+    fn usage(&self) -> Usage {
+        self.0.lock().usage
+    }
+
     fn kill(&self) {
         self.0.lock().killed = true;
     }
@@ -93,9 +178,10 @@ impl Link for Fake {
     }
 }
 
-fn unit_of(job: &Arc<Job>, items: u32) -> Unit {
-    let parcel = Parcel { id: 0, items, entry: 0, bytes: vec![0; 8], fds: Vec::new() };
-    Unit { job: job.clone(), place: job.add(), parcel }
+pub(super) fn unit_of(job: &Arc<Job>, items: u32) -> Unit {
+    let parcel =
+        Parcel { id: 0, from: 0, end: items, entry: 0, bytes: vec![0; 8], fds: Vec::new() };
+    Unit::new(job.clone(), job.add(), parcel)
 }
 
 fn submit(dispatcher: &mut Dispatcher<Fake>, job: &Arc<Job>, count: usize) {
@@ -105,7 +191,7 @@ fn submit(dispatcher: &mut Dispatcher<Fake>, job: &Arc<Job>, count: usize) {
 }
 
 fn pool(workers: usize) -> (Dispatcher<Fake>, Vec<Fake>, Vec<WorkerId>, Arc<Job>) {
-    let mut dispatcher = Dispatcher::new(workers, None);
+    let mut dispatcher = Dispatcher::new(Fleet::fixed(workers), None);
     let fakes: Vec<_> = (0..workers).map(|_| Fake::default().ready()).collect();
     let ids =
         fakes.iter().enumerate().map(|(slot, fake)| dispatcher.add_worker(slot, fake.clone()));
@@ -116,10 +202,18 @@ fn pool(workers: usize) -> (Dispatcher<Fake>, Vec<Fake>, Vec<WorkerId>, Arc<Job>
 
 /// The outcomes so far: `true` for a result.
 fn outcomes(job: &Job) -> Vec<bool> {
-    std::iter::from_fn(|| job.pop()).map(|finished| finished.outcome.is_ok()).collect()
+    let mut all = Vec::new();
+    let mut note = |part: &Finished| {
+        all.extend(std::iter::repeat_n(part.outcome.is_ok(), part.items as usize));
+    };
+    while let Some(finished) = job.pop() {
+        note(&finished);
+        finished.more.iter().for_each(&mut note);
+    }
+    all
 }
 
-const LONG: u64 = 1_000_000_000;
+pub(super) const LONG: u64 = 1_000_000_000;
 const SHORT: u64 = 1_000;
 
 #[test]
@@ -237,7 +331,7 @@ fn nothing_waits_for_a_slow_initializer_while_another_worker_is_idle() {
 
 #[test]
 fn a_worker_is_let_go_when_it_has_had_its_number_of_tasks() {
-    let mut dispatcher = Dispatcher::new(1, Some(3));
+    let mut dispatcher = Dispatcher::new(Fleet::fixed(1), Some(3));
     let fake = Fake::default().ready();
     let id = dispatcher.add_worker(0, fake.clone());
     let job = Arc::new(Job::new(Order::Submitted));
@@ -305,7 +399,9 @@ fn a_worker_that_talks_nonsense_is_ended() {
     submit(&mut dispatcher, &job, 2);
     fakes[0].0.lock().replies.push_back(Reply::Done {
         id: 999,
+        items: 1,
         nanos: 1,
+        panicked: false,
         result: Message::default(),
     });
     dispatcher.collect();
@@ -319,4 +415,201 @@ fn a_worker_that_talks_nonsense_is_ended() {
         dispatcher.bury(id, Death::Killed(9));
     }
     assert_eq!(dispatcher.outstanding(), 3, "neither had taken a unit");
+}
+
+#[test]
+fn the_dead_take_one_task_of_a_chunk_with_them() {
+    let (mut dispatcher, fakes, ids, job) = pool(1);
+    dispatcher.submit(unit_of(&job, 10));
+    // It has handed over two, has done two more, and dies in the fifth.
+    fakes[0].take();
+    fakes[0].answer_some(2);
+    fakes[0].go(4);
+    let remains = dispatcher.bury(ids[0], Death::Killed(9)).unwrap();
+    assert!(remains.task && job.tasks_done() == 3);
+    let heir = Fake::default().ready();
+    dispatcher.add_worker(0, heir.clone());
+    dispatcher.collect();
+    let orders: Vec<_> = heir.0.lock().orders.iter().map(|order| (order.from, order.end)).collect();
+    assert_eq!(orders, [(2, 4), (5, 10)]);
+    while heir.run(LONG) {
+        dispatcher.collect();
+    }
+    let expected: Vec<_> = (0..10).map(|place| place != 4).collect();
+    assert_eq!((outcomes(&job), dispatcher.outstanding()), (expected, 0));
+}
+
+#[test]
+fn what_nobody_can_be_blamed_for_is_not_given_out_for_ever() {
+    let (mut dispatcher, fakes, ids, job) = pool(1);
+    dispatcher.submit(unit_of(&job, 3));
+    fakes[0].take();
+    fakes[0].go(3);
+    dispatcher.bury(ids[0], Death::Killed(9));
+    for _ in 0..3 {
+        assert_eq!(dispatcher.outstanding(), 1);
+        let heir = Fake::default();
+        let id = dispatcher.add_worker(0, heir.clone());
+        heir.take();
+        heir.go(3);
+        dispatcher.bury(id, Death::Killed(9));
+    }
+    assert_eq!((outcomes(&job), dispatcher.outstanding()), (vec![false; 3], 0));
+}
+
+fn limited(terms: Terms) -> Arc<Job> {
+    Arc::new(Job::with_terms(Order::Submitted, terms))
+}
+
+#[test]
+fn a_task_beyond_its_time_is_ended_and_what_is_queued_behind_it_is_not() {
+    let (mut dispatcher, fakes, ids, _) = pool(1);
+    let terms = Terms { hard: Some(Duration::ZERO), ..Terms::default() };
+    let (job, others) = (limited(terms), limited(Terms::default()));
+    submit(&mut dispatcher, &job, 1);
+    submit(&mut dispatcher, &others, 1);
+    fakes[0].take();
+    dispatcher.collect();
+    assert!(fakes[0].0.lock().killed && fakes[0].orders() == 0);
+    assert_eq!((dispatcher.pending(), dispatcher.outstanding()), (1, 2));
+    let remains = dispatcher.bury(ids[0], Death::Killed(9)).unwrap();
+    assert!(remains.expected, "it counts as nobody's fault");
+    let error = job.pop().unwrap().outcome.unwrap_err();
+    assert!(matches!(error, TaskError::TimeLimit));
+    assert_eq!(dispatcher.outstanding(), 1);
+}
+
+#[test]
+fn an_answer_counts_that_comes_with_the_end_of_the_time() {
+    let (mut dispatcher, fakes, ids, _) = pool(1);
+    let job = limited(Terms { hard: Some(Duration::ZERO), ..Terms::default() });
+    submit(&mut dispatcher, &job, 1);
+    fakes[0].take();
+    dispatcher.collect();
+    fakes[0].answer(LONG);
+    dispatcher.bury(ids[0], Death::Killed(9));
+    assert_eq!(outcomes(&job), [true]);
+}
+
+#[test]
+fn limits_of_memory_and_processor_time() {
+    let (mut dispatcher, fakes, ids, _) = pool(2);
+    let terms = Terms { memory: Some(100), cpu: Some(Duration::from_secs(1)), ..Terms::default() };
+    let (job, other) = (limited(terms), limited(terms));
+    submit(&mut dispatcher, &job, 1);
+    submit(&mut dispatcher, &other, 1);
+    assert!(fakes.iter().all(|fake| fake.take().is_some()));
+    let usage =
+        |resident, cpu| Usage { resident: Some(resident), cpu: Some(Duration::from_secs(cpu)) };
+    fakes.iter().for_each(|fake| fake.0.lock().usage = usage(100, 7));
+    assert!(dispatcher.collect().again.is_some());
+    fakes[0].0.lock().usage = usage(101, 7);
+    fakes[1].0.lock().usage = usage(1, 9);
+    dispatcher.collect();
+    assert!(fakes.iter().all(|fake| fake.0.lock().killed));
+    for id in ids {
+        dispatcher.bury(id, Death::Killed(9));
+    }
+    let error = |job: &Job| job.pop().unwrap().outcome.unwrap_err();
+    let errors = [error(&job), error(&other)];
+    assert!(errors.iter().any(|error| matches!(error, TaskError::CpuLimit)));
+    assert!(errors.iter().any(|error| matches!(error, TaskError::MemoryLimit { resident: 101 })));
+}
+
+#[test]
+fn a_soft_limit_asks() {
+    let (mut dispatcher, fakes, _, _) = pool(1);
+    let job = limited(Terms { soft: Some(Duration::ZERO), ..Terms::default() });
+    submit(&mut dispatcher, &job, 1);
+    let id = fakes[0].take();
+    dispatcher.collect();
+    assert!(fakes[0].0.lock().stop == id && !fakes[0].0.lock().killed);
+    fakes[0].answer(LONG);
+    assert!(dispatcher.collect().again.is_none());
+    assert_eq!(outcomes(&job), [true]);
+}
+
+#[test]
+fn what_failed_is_run_again_as_often_as_was_said() {
+    let (mut dispatcher, fakes, mut ids, _) = pool(1);
+    let retry = crate::Retry::times(2).on_panic();
+    let job = limited(Terms { retry: Some(retry), ..Terms::default() });
+    submit(&mut dispatcher, &job, 1);
+    fakes[0].take();
+    fakes[0].reply(1, true);
+    dispatcher.collect();
+    assert!(fakes[0].take().is_some(), "it has it again");
+    dispatcher.bury(ids.remove(0), Death::Killed(9));
+    let heir = Fake::default().ready();
+    dispatcher.add_worker(0, heir.clone());
+    dispatcher.collect();
+    heir.take();
+    heir.reply(1, true);
+    dispatcher.collect();
+    assert_eq!(
+        (outcomes(&job), dispatcher.outstanding()),
+        (vec![true], 0),
+        "it has had its chances"
+    );
+}
+
+#[test]
+fn what_is_urgent_goes_first() {
+    let (mut dispatcher, fakes, _, job) = pool(1);
+    submit(&mut dispatcher, &job, 5);
+    fakes[0].take();
+    let urgent = limited(Terms { priority: 2, ..Terms::default() });
+    let more = limited(Terms { priority: 1, ..Terms::default() });
+    submit(&mut dispatcher, &more, 2);
+    submit(&mut dispatcher, &urgent, 1);
+    let mut order = Vec::new();
+    for _ in 0..8 {
+        fakes[0].answer(LONG);
+        dispatcher.collect();
+        order.push([&job, &more, &urgent].map(|job| job.tasks_done()));
+        fakes[0].take();
+    }
+    assert_eq!(order[..4], [[1, 0, 0], [1, 0, 1], [1, 1, 1], [1, 2, 1]]);
+}
+
+#[test]
+fn a_cancelled_job_ends_and_leaves_the_others() {
+    let (mut dispatcher, fakes, ids, job) = pool(2);
+    let other = limited(Terms::default());
+    submit(&mut dispatcher, &job, 6);
+    submit(&mut dispatcher, &other, 2);
+    fakes[0].take();
+    assert!(dispatcher.is_running(&job) && !dispatcher.is_running(&other));
+    let cancelled = dispatcher.cancel(&job, false);
+    assert_eq!(cancelled, Cancelled { ended: 5, running: 1 });
+    assert!(fakes[0].0.lock().stop.is_some() && !fakes[0].0.lock().killed);
+    assert_eq!(dispatcher.cancel(&job, true), Cancelled { ended: 1, running: 0 });
+    dispatcher.bury(ids[0], Death::Killed(9));
+    assert_eq!(outcomes(&job), [false; 6]);
+    while fakes[1].run(LONG) {
+        dispatcher.collect();
+    }
+    assert_eq!((outcomes(&other), dispatcher.outstanding()), (vec![true; 2], 0));
+}
+
+#[test]
+fn a_pool_grows_with_its_work_and_shrinks_without() {
+    let fleet = Fleet { wanted: 0, least: 0, most: 2, idle: Some(Duration::ZERO) };
+    let mut dispatcher = Dispatcher::<Fake>::new(fleet, None);
+    let job = limited(Terms::default());
+    submit(&mut dispatcher, &job, 5);
+    assert!(dispatcher.demand() && !dispatcher.demand());
+    assert_eq!(dispatcher.fleet().wanted, 2);
+    let fake = Fake::default().ready();
+    let slot = dispatcher.vacancy();
+    dispatcher.add_worker(slot, fake.clone());
+    assert_eq!((slot, dispatcher.vacancy(), dispatcher.working()), (0, 1, 1));
+    dispatcher.collect();
+    while fake.run(LONG) {
+        assert!(dispatcher.retire().is_some() && !fake.0.lock().closed);
+        dispatcher.collect();
+    }
+    dispatcher.retire();
+    assert!(fake.0.lock().closed);
+    assert_eq!((dispatcher.working(), dispatcher.fleet().wanted), (0, 1));
 }

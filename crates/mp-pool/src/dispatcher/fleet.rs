@@ -1,0 +1,101 @@
+//! How many workers there should be: as many as were asked for, or as many as there is work for.
+
+use super::*;
+
+/// How many workers a pool is to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fleet {
+    /// How many it should have now.
+    pub(crate) wanted: usize,
+    /// Between what numbers it may choose itself; the same if it may not.
+    pub(crate) least: usize,
+    pub(crate) most: usize,
+    /// A worker with nothing to do for so long is let go.
+    pub(crate) idle: Option<Duration>,
+}
+
+impl Fleet {
+    pub(crate) fn fixed(workers: usize) -> Self {
+        Self { wanted: workers, least: workers, most: workers, idle: None }
+    }
+}
+
+impl<L: Link> Dispatcher<L> {
+    pub(crate) fn fleet(&self) -> Fleet {
+        self.fleet
+    }
+
+    /// Wants more workers if there is more work than they can begin. Says whether it does.
+    pub(crate) fn demand(&mut self) -> bool {
+        let Fleet { wanted, most, .. } = self.fleet;
+        if wanted >= most || self.ended.is_some() {
+            return false;
+        }
+        let busy = self.outstanding().min(most);
+        self.fleet.wanted = wanted.max(busy);
+        self.fleet.wanted > wanted
+    }
+
+    /// Wants so many more workers, or fewer.
+    pub(crate) fn resize(&mut self, workers: usize) {
+        self.fleet = Fleet { idle: self.fleet.idle, ..Fleet::fixed(workers) };
+        let mut working = self.workers.iter().flatten().filter(|worker| !worker.closing).count();
+        while working > workers {
+            let least = self.workers.iter_mut().flatten().filter(|worker| !worker.closing);
+            let Some(worker) = least.min_by_key(|worker| (worker.in_flight.len(), worker.ready))
+            else {
+                return;
+            };
+            worker.dismiss();
+            working -= 1;
+        }
+    }
+
+    /// Lets workers go that have had nothing to do for long; gives the time at which to look again.
+    pub(crate) fn retire(&mut self) -> Option<Instant> {
+        let idle = self.fleet.idle?;
+        let now = Instant::now();
+        let mut again: Option<Instant> = None;
+        for worker in self.workers.iter_mut().flatten() {
+            if self.fleet.wanted <= self.fleet.least {
+                return None;
+            }
+            if worker.closing || !worker.ready || !worker.in_flight.is_empty() {
+                continue;
+            }
+            let due = worker.since + idle;
+            if due <= now {
+                worker.dismiss();
+                self.fleet.wanted -= 1;
+            } else {
+                again = Some(again.map_or(due, |again| again.min(due)));
+            }
+        }
+        // The busy ones may become idle at any time.
+        (self.fleet.wanted > self.fleet.least).then(|| again.unwrap_or(now + idle))
+    }
+
+    /// An empty slot for a worker, a new one if need be.
+    pub(crate) fn vacancy(&mut self) -> usize {
+        match self.workers.iter().position(Option::is_none) {
+            Some(slot) => slot,
+            None => {
+                self.workers.push(None);
+                self.workers.len() - 1
+            }
+        }
+    }
+
+    /// How many workers there are to which work can be given, now or when they are ready.
+    pub(crate) fn working(&self) -> usize {
+        self.workers.iter().flatten().filter(|worker| !worker.closing).count()
+    }
+}
+
+impl<L: Link> Worker<L> {
+    /// Lets it go when it has done what it has.
+    fn dismiss(&mut self) {
+        self.closing = true;
+        self.link.close();
+    }
+}

@@ -1,0 +1,44 @@
+//! Shows how far a call is, with the feature `progress`.
+
+/// A bar for a call, or nothing.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Meter {
+    #[cfg(feature = "progress")]
+    bar: Option<indicatif::ProgressBar>,
+}
+
+impl Meter {
+    #[cfg(feature = "progress")]
+    pub(crate) fn with_bar(bar: indicatif::ProgressBar) -> Self {
+        Self { bar: Some(bar) }
+    }
+
+    /// Somebody looks at it.
+    pub(crate) fn is_on(&self) -> bool {
+        #[cfg(feature = "progress")]
+        return self.bar.is_some();
+        #[cfg(not(feature = "progress"))]
+        false
+    }
+
+    pub(crate) fn expect(&self, _tasks: Option<usize>) {
+        #[cfg(feature = "progress")]
+        if let (Some(bar), Some(tasks)) = (&self.bar, _tasks) {
+            bar.set_length(tasks as u64);
+        }
+    }
+
+    pub(crate) fn show(&self, _done: u64) {
+        #[cfg(feature = "progress")]
+        if let Some(bar) = &self.bar {
+            bar.set_position(_done);
+        }
+    }
+
+    pub(crate) fn finish(&self) {
+        #[cfg(feature = "progress")]
+        if let Some(bar) = &self.bar {
+            bar.finish();
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! What a worker knows of the task that it runs, and what a task can ask.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use mp_shared::Error;
+use mp_shared::segment::{Segment, View};
+
+use crate::batch::Batch;
+
+/// The line of memory by which a worker and its pool know of the task at hand.
+///
+/// ```text
+/// 0   u64   where the worker is: number of the unit (its lower half), and the place of the task in it
+/// 8   u64   the unit that is asked to stop: its number (the lower half) + 1
+/// ```
+///
+/// The worker writes the first, the pool the second. Neither is trusted with more than the choice of a task to blame.
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    at: View<AtomicU64>,
+    stop: View<AtomicU64>,
+}
+
+/// The length of a line.
+pub(crate) const LINE: usize = 64;
+
+const NOWHERE: u64 = u64::MAX;
+
+impl Line {
+    pub(crate) fn bind(segment: &Segment, offset: usize) -> Result<Self, Error> {
+        Ok(Self { at: segment.bind(offset)?, stop: segment.bind(offset + 8)? })
+    }
+
+    /// Forgets the worker that stood here before.
+    pub(crate) fn clear(&self) {
+        self.at.store(NOWHERE, Ordering::Relaxed);
+        self.stop.store(0, Ordering::Relaxed);
+    }
+
+    pub(crate) fn at(&self) -> (u32, u32) {
+        let at = self.at.load(Ordering::Acquire);
+        ((at >> 32) as u32, at as u32)
+    }
+
+    pub(crate) fn ask_to_stop(&self, id: u64) {
+        self.stop.store(u64::from(id as u32) + 1, Ordering::Release);
+    }
+
+    fn go(&self, id: u64, place: u32) {
+        self.at.store(id << 32 | u64::from(place), Ordering::Release);
+    }
+}
+
+/// What was done so long ago is handed over before the next task begins: a worker that dies has so much to do again, at
+/// most, besides the task at hand.
+const HOLD: Duration = Duration::from_micros(50);
+
+/// Looking at the clock costs as much as a short task: it is done after so many, at most.
+const STRIDE: u32 = 64;
+
+/// Follows a worker through the tasks of a unit.
+pub(crate) struct Run<'a> {
+    line: Option<&'a Line>,
+    id: u64,
+    pub(crate) from: u32,
+    pub(crate) end: u32,
+    /// `None` where all is handed over at the end.
+    hand_over: Option<&'a mut dyn FnMut(Batch)>,
+    since: Instant,
+    stride: u32,
+    left: u32,
+}
+
+impl<'a> Run<'a> {
+    pub(crate) fn new(
+        line: Option<&'a Line>,
+        id: u64,
+        (from, end): (u32, u32),
+        hand_over: &'a mut dyn FnMut(Batch),
+    ) -> Self {
+        let since = Instant::now();
+        let hand_over = Some(hand_over);
+        let run = Self { line, id, from, end, hand_over, since, stride: 1, left: 1 };
+        run.go(from);
+        run
+    }
+
+    /// Nobody follows.
+    pub(crate) fn whole((from, end): (u32, u32)) -> Self {
+        let since = Instant::now();
+        Self { line: None, id: 0, from, end, hand_over: None, since, stride: 1, left: 1 }
+    }
+
+    fn go(&self, place: u32) {
+        if let Some(line) = self.line {
+            line.go(self.id, place);
+        }
+    }
+
+    /// The task at this place is done. Says whether what there is should be handed over.
+    pub(crate) fn done(&mut self, place: u32) -> bool {
+        self.go(place + 1);
+        self.left -= 1;
+        if self.left > 0 || place + 1 >= self.end || self.hand_over.is_none() {
+            self.left = self.left.max(1);
+            return false;
+        }
+        let passed = self.since.elapsed();
+        self.stride = if passed >= HOLD { 1 } else { (2 * self.stride).min(STRIDE) };
+        self.left = self.stride;
+        passed >= HOLD
+    }
+
+    pub(crate) fn hand_over(&mut self, batch: Batch) {
+        if let Some(hand_over) = &mut self.hand_over {
+            hand_over(batch);
+        }
+        self.since = Instant::now();
+    }
+}
+
+thread_local! {
+    /// The line and the unit of the task that this thread runs.
+    static CURRENT: RefCell<Option<(Line, u64)>> = const { RefCell::new(None) };
+}
+
+/// Marks the unit that this thread runs from now on.
+pub(crate) fn enter(line: Option<&Line>, id: u64) {
+    CURRENT.with_borrow_mut(|current| match (current, line) {
+        (Some((_, unit)), Some(_)) => *unit = id,
+        (current, line) => *current = line.map(|line| (line.clone(), id)),
+    });
+}
+
+/// Says whether the task that calls this is asked to stop: its soft time limit has passed, or it was cancelled.
+///
+/// A long task looks at it now and then, and returns what it has. It costs about as much as reading an atomic. Outside of a task, and
+/// in threads that a task has started, it is `false`.
+///
+/// # Examples
+///
+/// ```
+/// use mp_pool::{Pool, should_stop};
+/// use std::time::Duration;
+///
+/// fn count() -> u64 {
+///     let mut counted = 0;
+///     while !should_stop() {
+///         counted += 1;
+///     }
+///     counted
+/// }
+///
+/// let pool = Pool::new(1)?;
+/// let counted = pool.soft_timeout(Duration::from_millis(5)).apply(count, ())?;
+/// assert!(counted > 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use]
+pub fn should_stop() -> bool {
+    CURRENT.with_borrow(|current| {
+        current.as_ref().is_some_and(|(line, id)| {
+            line.stop.load(Ordering::Acquire) == u64::from(*id as u32) + 1
+        })
+    })
+}
