@@ -20,7 +20,7 @@ fn square(x: u64) -> u64 {
 }
 
 fn even(x: u64) -> u64 {
-    assert!(x % 2 == 0, "{x} is odd");
+    assert!(x.is_multiple_of(2), "{x} is odd");
     x
 }
 
