@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let first = found.find_map(|result| result.transpose()).transpose()?;
     found.cancel();
     println!("first number with 500 steps or more: {first:?}");
-    assert_eq!(first, Some(1_723_519));
+    assert_eq!(first, Some(626_331));
     print!("{}", pool.stats());
     Ok(())
 }
