@@ -25,6 +25,7 @@ impl Slots {
 
     /// The row that an object of this shape is.
     #[cfg(feature = "named")]
+    #[cfg(feature = "named")]
     pub(crate) fn of(object: Object) -> Self {
         Self(object)
     }

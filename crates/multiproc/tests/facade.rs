@@ -66,6 +66,23 @@ fn every_name_at_the_root() {
     queue.put(&1).unwrap();
     assert_eq!(queue.get().unwrap(), 1);
 
+    let plain = multiproc::PlainQueue::new().unwrap();
+    plain.put(&[1_u64, 2]).unwrap();
+    assert_eq!(multiproc::wait_any(&[&queue, &plain], Some(Duration::ZERO)).unwrap(), [1]);
+    let mut select = multiproc::Select::new();
+    select.add(&plain);
+    assert_eq!(select.try_ready().unwrap(), Some(0));
+    let bytes = multiproc::BytesQueue::new().unwrap();
+    bytes.put(b"in place").unwrap();
+    assert_eq!(&*bytes.get_ref().unwrap(), b"in place");
+
+    let executor = multiproc::ProcessPoolExecutor::new(1).unwrap();
+    let future: multiproc::Future<u32> = executor.submit(double, (5,)).unwrap();
+    let done: Vec<_> = multiproc::as_completed([future]).collect();
+    assert_eq!(done.len(), 1);
+    let threads = multiproc::ThreadPool::new(1).unwrap();
+    assert_eq!(threads.map(double, [1, 2]).unwrap(), [2, 4]);
+
     let (here, there): (multiproc::Connection<u8>, _) = multiproc::pipe().unwrap();
     here.send(&1).unwrap();
     assert_eq!(multiproc::wait(&[&there], Some(Duration::ZERO)).unwrap(), [0]);
