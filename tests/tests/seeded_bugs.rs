@@ -177,3 +177,24 @@ fn pipe_unrung() {
 fn pipe_bell_taken() {
     finds("pipe_bell_taken", &[&["step", "pipe_recv_of_three"]]);
 }
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn shelf_early() {
+    finds("shelf_early", &[&["step", "shelf_put_alone"], &["step", "shelf_get_of_two"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn shelf_no_replay() {
+    finds("shelf_no_replay", &[&["step", "shelf_put_alone"], &["step", "shelf_get_of_two"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn shelf_turn_first() {
+    finds(
+        "shelf_turn_first",
+        &[&["step", "shelf_get_as_leader"], &["step", "shelf_put_into_full"]],
+    );
+}

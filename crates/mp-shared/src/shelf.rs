@@ -245,7 +245,7 @@ impl Shelf {
             // Nobody waits while holding it.
             lock = cell.lock_briefly(Deadline::after(PATIENCE));
         }
-        let held = Held { shelf: self, _lock: lock? };
+        let held = Held { shelf: self, _lock: lock?, turn: None };
         // Seeded mistake: what a dead process has begun stays half done.
         if self.header.journal.is_pending(self) && !cfg!(mp_bug = "shelf_no_replay") {
             // What cannot be done is damaged; whatever is read then is checked.
@@ -334,7 +334,7 @@ impl Shelf {
     fn lock_with_room<E>(&self, len: u64, deadline: Deadline) -> Result<Held<'_>, PutError<E>> {
         let mut turn = None;
         loop {
-            let held = self.lock(deadline).map_err(|error| match error {
+            let mut held = self.lock(deadline).map_err(|error| match error {
                 LockError::TimedOut => PutError::Full,
                 error => PutError::Failed(lock_failed(error)),
             })?;
@@ -343,6 +343,7 @@ impl Shelf {
                 return Err(PutError::Closed);
             }
             if held.has_room(len) {
+                held.keep_turn(turn);
                 return Ok(held);
             }
             drop(held);
@@ -433,8 +434,9 @@ impl Shelf {
     fn lock_with_item(&self, deadline: Deadline, mode: Mode) -> Result<Held<'_>, GetError> {
         let mut turn = None;
         loop {
-            let held = self.lock(deadline).map_err(untaken)?;
+            let mut held = self.lock(deadline).map_err(untaken)?;
             if held.items() > 0 {
+                held.keep_turn(turn);
                 return Ok(held);
             }
             let seen = self.header.items.0.snapshot();

@@ -1,5 +1,8 @@
 //! The system calls of this crate that carry raw pointers or that no safe crate offers.
-#![expect(unsafe_code, reason = "futex, get_robust_list, mmap and uname take raw pointers, pidfd_open gives a raw descriptor")]
+#![expect(
+    unsafe_code,
+    reason = "futex, get_robust_list, mmap and uname take raw pointers, pidfd_open gives a raw descriptor"
+)]
 
 use std::io;
 use std::mem::MaybeUninit;

@@ -2,11 +2,11 @@
 
 use std::sync::atomic::Ordering;
 
-use super::Shelf;
 use super::journal::{By, Change, word};
 use super::layout::{
     BUMP, BYTES, CLASSES, FREE, HEAP, ITEMS, LARGE, LEASED, LOST, OUT, PARTS, Parts, damaged, head,
 };
+use super::{Shelf, Turn};
 use crate::robust::linked::Brief;
 use crate::{Error, ErrorKind};
 
@@ -20,6 +20,18 @@ const FIRST: u64 = 64 << 10;
 pub(super) struct Held<'a> {
     pub(super) shelf: &'a Shelf,
     pub(super) _lock: Brief<'a>,
+    /// Let go of after the lock, as fields are: a thread announces one lock at a time to the kernel.
+    pub(super) turn: Option<Turn<'a>>,
+}
+
+impl<'a> Held<'a> {
+    /// Lets the turn end after the lock.
+    pub(super) fn keep_turn(&mut self, turn: Option<Turn<'a>>) {
+        // Seeded mistake: the turn ends first, and with it the announcement of the lock.
+        if !cfg!(mp_bug = "shelf_turn_first") {
+            self.turn = turn;
+        }
+    }
 }
 
 impl Held<'_> {
@@ -79,7 +91,8 @@ impl Held<'_> {
     /// Finds a block for an item of so many bytes, backed with memory; it is free until the change is made.
     pub(super) fn allocate(&self, change: &mut Change<'_>, len: u64) -> Result<u64, Error> {
         let parts = self.shelf.parts;
-        let mut result = Err(Error::new(ErrorKind::Exhausted, "the shelf has used up its addresses"));
+        let mut result =
+            Err(Error::new(ErrorKind::Exhausted, "the shelf has used up its addresses"));
         // Where the addresses of one class are used up, there are those of larger blocks.
         for class in Parts::class_for(len)..parts.classes() {
             let size = Parts::block_size(class);
@@ -131,9 +144,8 @@ impl Held<'_> {
         }
         if self.items() == 0 && self.state(LEASED) == 0 {
             let backed = self.shelf.header.backed.iter();
-            let backed = backed.fold(0_u64, |sum, word| {
-                sum.saturating_add(word.load(Ordering::Relaxed))
-            });
+            let backed =
+                backed.fold(0_u64, |sum, word| sum.saturating_add(word.load(Ordering::Relaxed)));
             if backed > KEEP {
                 // What fails here is tried again when it is empty the next time.
                 let _ = self.begin_anew();

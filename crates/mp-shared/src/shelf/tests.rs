@@ -50,7 +50,8 @@ fn it_does_what_an_ordered_set_does() {
     let (mut model, mut out) = (BTreeSet::new(), Vec::new());
     let mut random = 1_u64;
     let mut next = |below: u64| {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        random =
+            random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (random >> 33) % below
     };
     let mut bytes = Vec::new();
@@ -110,10 +111,12 @@ fn what_the_dead_had_is_given_out_again_in_order() {
         put(&shelf, 0, id);
     }
     let child = shelf.clone();
-    fork(|| lease(&child).is_some() && lease(&child).is_some() && {
-        let (third, lease) = lease(&child).unwrap();
-        child.finish(lease).unwrap();
-        third == 3
+    fork(|| {
+        lease(&child).is_some() && lease(&child).is_some() && {
+            let (third, lease) = lease(&child).unwrap();
+            child.finish(lease).unwrap();
+            third == 3
+        }
     })
     .succeed();
     assert_eq!((shelf.len().unwrap(), shelf.unfinished().unwrap()), (1, 3));
@@ -239,7 +242,8 @@ fn a_small_shelf_uses_larger_blocks_and_then_says_that_it_is_full() {
 fn hostile_bytes() {
     let mut random = 7_u64;
     let mut next = move || {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        random =
+            random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         random >> 20
     };
     for round in 0..2_000 {
