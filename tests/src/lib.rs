@@ -11,6 +11,7 @@
 
 pub mod guard;
 pub mod leak;
+pub mod linear;
 pub mod model;
 pub mod proc;
 pub mod random;

@@ -35,8 +35,9 @@ const KIND: u32 = u32::from_le_bytes(*b"shlf");
 const RESERVE: usize = 64 << 30;
 const LEAST_RESERVE: usize = PARTS << 15;
 
-/// How long a call that does not wait waits for another one that is in the middle of something.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// How long a call that does not wait waits for another one that is in the middle of something: who has the lock waits for nobody, so
+/// it takes longer only if its process was stopped.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long a sleep goes on, while items are out, before it is looked whether those live who have them.
 const GLANCE: Duration = Duration::from_millis(250);

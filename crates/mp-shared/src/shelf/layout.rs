@@ -165,7 +165,7 @@ impl Parts {
         let at = at.ok_or_else(damaged)?;
         let class = (at >> self.bits).checked_sub(FIRST_CLASS).ok_or_else(damaged)?;
         let within = at as u64 & (self.size() - 1);
-        if class < self.classes() && within % Self::block_size(class) == 0 {
+        if class < self.classes() && within.is_multiple_of(Self::block_size(class)) {
             Ok(class)
         } else {
             Err(damaged())

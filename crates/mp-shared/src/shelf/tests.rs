@@ -254,7 +254,7 @@ fn hostile_bytes() {
         let _ = lease(&shelf);
         for _ in 0..1 + round % 20 {
             // Not the locks: whoever breaks those makes others wait, which deadlines bound.
-            let places = [&shelf.header.journal.words_for_test(), &shelf.header.state.0[..]];
+            let places = [shelf.header.journal.words_for_test(), &shelf.header.state.0[..]];
             let words = places[next() as usize % 2];
             words[next() as usize % words.len()].store(next() << (next() % 40), Ordering::Relaxed);
             let at = shelf.parts.start(1 + next() as usize % 5) + (next() as usize % 64) * 8;

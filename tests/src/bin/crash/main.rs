@@ -9,6 +9,7 @@ mod channel;
 mod conditions;
 mod crew;
 mod events;
+mod histories;
 mod lock;
 mod locks;
 mod named;
@@ -32,7 +33,7 @@ use mp_tests::sweep::{Verdict, sweep};
 
 use self::locks::{Linked, Nested, Raw, Timed};
 use self::rings::{InPlace, TestRing};
-use self::shelves::TestShelf;
+use self::shelves::{TestFifo, TestShelf};
 
 type Trial = fn(Kill) -> Verdict;
 
@@ -214,6 +215,19 @@ fn main() -> ExitCode {
         ["step", name] => step(name, None),
         ["step", name, stride] => step(name, Some(stride.parse().expect("the stride is a number"))),
         ["seal"] => seal(),
+        ["histories", channel, count, seed] => {
+            let count = count.parse().expect("the count is a number");
+            let seed = seed.parse().expect("the seed is a number");
+            match channel {
+                "ring" => histories::check::<TestRing>(count, seed),
+                "shelf" => histories::check::<TestFifo>(count, seed),
+                #[cfg(feature = "whole")]
+                "queue" => histories::check::<queues::TestQueue>(count, seed),
+                #[cfg(feature = "whole")]
+                "plain" => histories::check::<queues::TestPlain>(count, seed),
+                _ => panic!("no channel is called {channel}"),
+            }
+        }
         ["soak", channel, seconds, seed] => {
             let time = Duration::from_secs(seconds.parse().expect("the time is a number"));
             let seed = seed.parse().expect("the seed is a number");
@@ -229,7 +243,9 @@ fn main() -> ExitCode {
             }
         }
         _ => {
-            eprintln!("usage: crash list | step SCENARIO [STRIDE] | soak CHANNEL SECONDS SEED");
+            eprintln!(
+                "usage: crash list | step SCENARIO [STRIDE] | soak CHANNEL SECONDS SEED | histories CHANNEL COUNT SEED"
+            );
             ExitCode::from(2)
         }
     }

@@ -18,7 +18,13 @@ use crate::rings::{id, message};
 const HEADER: usize = 4096;
 
 /// A shelf whose items show whether they are whole, by priority: the lower id first.
-pub(crate) struct TestShelf {
+pub(crate) type TestShelf = Ordered<true>;
+
+/// The same, first in, first out.
+pub(crate) type TestFifo = Ordered<false>;
+
+/// Either.
+pub(crate) struct Ordered<const BY_ID: bool> {
     shelf: Shelf,
     bytes: RefCell<Vec<u8>>,
 }
@@ -30,10 +36,11 @@ fn deadline(timeout: Option<Duration>) -> Deadline {
     }
 }
 
-impl Channel for TestShelf {
+impl<const BY_ID: bool> Channel for Ordered<BY_ID> {
     fn make(bound: Option<usize>) -> Self {
         step::watch_first(HEADER);
-        let shelf = Shelf::builder(Order::Priority).capacity(bound.unwrap_or(0)).build();
+        let order = if BY_ID { Order::Priority } else { Order::Fifo };
+        let shelf = Shelf::builder(order).capacity(bound.unwrap_or(0)).build();
         Self { shelf: shelf.expect("a shelf"), bytes: RefCell::default() }
     }
 
@@ -49,7 +56,7 @@ impl Channel for TestShelf {
     fn get(&self, timeout: Option<Duration>) -> Outcome {
         let mut bytes = self.bytes.borrow_mut();
         match self.shelf.get(&mut *bytes, deadline(timeout)) {
-            Ok(priority) if priority as u64 == id(&bytes) => Outcome::Done(id(&bytes)),
+            Ok(priority) if !BY_ID || priority as u64 == id(&bytes) => Outcome::Done(id(&bytes)),
             Ok(_) => Outcome::Done(channel::TORN),
             Err(GetError::Empty) => Outcome::TimedOut,
             Err(GetError::Closed) => Outcome::Closed,
