@@ -3,12 +3,14 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod bytes;
 mod cipher;
 mod client;
 mod connection;
 mod error;
 mod half;
 mod handshake;
+mod inbox;
 mod iter;
 mod key;
 mod link;
@@ -16,6 +18,7 @@ mod listen_error;
 mod listener;
 mod peer;
 mod pipe;
+mod registry;
 mod ring;
 mod stream;
 mod sys;
@@ -31,6 +34,8 @@ pub use iter::{Iter, Results};
 pub use key::Key;
 pub use listen_error::{Error, ErrorKind};
 pub use listener::{Incoming, Listener, ListenerBuilder};
+#[doc(no_inline)]
+pub use mp_wire::Payload;
 pub use peer::{Peer, Users};
 pub use pipe::{pipe, simplex};
 pub use wait::wait;
