@@ -32,7 +32,7 @@ use crate::{Iter, Payload, RecvError, Results, SendError};
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "")]
 pub struct Sender<T> {
-    link: Link,
+    pub(crate) link: Link,
     messages: PhantomData<fn(&T)>,
 }
 
@@ -119,7 +119,7 @@ impl<T: Serialize> Sender<T> {
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "")]
 pub struct Receiver<T> {
-    link: Link,
+    pub(crate) link: Link,
     messages: PhantomData<fn() -> T>,
 }
 

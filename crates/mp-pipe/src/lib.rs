@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 
 mod address;
+#[cfg(feature = "tokio")]
+mod aio;
 mod bytes;
 mod cipher;
 mod client;
@@ -26,6 +28,9 @@ mod unix;
 mod wait;
 
 pub use address::Address;
+#[cfg(feature = "tokio")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+pub use aio::{AsyncConnection, AsyncListener, AsyncReceiver, AsyncSender};
 pub use client::{Client, ClientBuilder};
 pub use connection::Connection;
 pub use error::{RecvError, SendError};

@@ -123,7 +123,11 @@ impl Link {
         result
     }
 
-    fn send_message(&self, message: &Message, deadline: Deadline) -> Result<(), SendError> {
+    pub(crate) fn send_message(
+        &self,
+        message: &Message,
+        deadline: Deadline,
+    ) -> Result<(), SendError> {
         match &self.carrier {
             Carrier::Packets(socket) => {
                 let sent = socket::send(socket, &message.bytes, &message.fds, deadline);
@@ -155,6 +159,13 @@ impl Link {
             Carrier::Packets(_) | Carrier::Ringed(..) => Ok(()),
             Carrier::Stream(stream) => stream.flush(deadline),
         }
+    }
+
+    /// Sends what there is room for of the rest of a message that a call began; says whether there is more.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn has_rest(&self) -> bool {
+        // An error of writing is the next sender's.
+        matches!(self.flush(Deadline::NOW), Err(SendError::Full))
     }
 
     pub(crate) fn recv<T: DeserializeOwned>(&self, deadline: Deadline) -> Result<T, RecvError> {

@@ -99,8 +99,8 @@ impl Lane {
             Ok(Some((Some(stamp), _))) => stamp.number,
             // A stranger's packet says nothing of others.
             Ok(Some((None, _))) => return self.unsure.store(1, Relaxed),
-            // There was nothing, so what was counted before is gone.
-            Ok(None) | Err(_) => before.sent(),
+            // There was nothing, so what was counted before is gone; and what was taken before it was counted.
+            Ok(None) | Err(_) => before.take_all().taken(),
         };
         self.update(|word| word.without(GRABBING).with_taken(last));
         self.unsure.store(0, Relaxed);
