@@ -29,6 +29,7 @@ use crate::robust::LockError;
 use crate::robust::linked::{Cell, keep};
 use crate::segment::{HEADER_LEN, Segment, View};
 use crate::wait::{Source, Waitable};
+use crate::word::CommitWord;
 use crate::{Error, ErrorKind};
 use mp_wire::Spin;
 
@@ -602,6 +603,18 @@ impl Ring {
             // A commit without an item.
             self.publish(&tail);
         }
+    }
+
+    /// The word that counts when items are put, and when the ring is closed.
+    #[must_use]
+    pub fn puts(&self) -> &CommitWord {
+        self.header.tail.word()
+    }
+
+    /// The word that counts when items are taken, and when the ring is closed.
+    #[must_use]
+    pub fn takes(&self) -> &CommitWord {
+        self.header.head.word()
     }
 
     /// Closes the ring for everybody: puts fail from now on, gets take what is left. Whoever waits is woken.
