@@ -520,7 +520,10 @@ impl<L: Link> Dispatcher<L> {
         self.workers[id.slot].as_ref().filter(|worker| worker.generation == id.generation)?;
         // The dead may have answered before it said that it was ready to; look at all of it.
         self.collect_from(id.slot);
-        let untouched = self.take_all_back(id.slot);
+        let untouched = match cfg!(mp_bug = "pool_queued_forgotten") {
+            true => Vec::new(),
+            false => self.take_all_back(id.slot),
+        };
         let running = match &mut self.workers[id.slot] {
             Some(worker) => std::mem::take(&mut worker.in_flight),
             None => VecDeque::new(),

@@ -163,9 +163,14 @@ impl Worker {
     }
 
     fn send(&self, answer: &Answer, bytes: &[u8], fds: &[Fd]) -> Result<(), String> {
+        if cfg!(mp_bug = "pool_bell_first") {
+            self.bell.ring();
+        }
         let sent = self.replies.put(&[bytes, &answer.to_bytes()], fds, Deadline::NEVER);
         sent.map_err(|error| chain(&error))?;
-        self.bell.ring();
+        if !cfg!(mp_bug = "pool_bell_first") {
+            self.bell.ring();
+        }
         Ok(())
     }
 }
