@@ -162,6 +162,9 @@ scenarios![
     bytes_put_in_place_alone,
     bytes_get_in_place_of_two,
     plain_put_many,
+    pool_task,
+    pool_chunk,
+    pool_start,
 ];
 
 fn survive(scenario: &str) {

@@ -14,6 +14,8 @@ mod locks;
 mod named;
 mod pipes;
 #[cfg(feature = "whole")]
+mod pool;
+#[cfg(feature = "whole")]
 mod queues;
 mod rings;
 mod rwlocks;
@@ -171,6 +173,9 @@ const OF_QUEUES: &[(&str, Trial)] = &[
     ("bytes_put_in_place_alone", channel::put_alone::<queues::TestBytes>),
     ("bytes_get_in_place_of_two", channel::get_of_two::<queues::TestBytes>),
     ("plain_put_many", queues::plain_put_many),
+    ("pool_task", pool::task),
+    ("pool_chunk", pool::chunk),
+    ("pool_start", pool::start),
 ];
 
 #[cfg(not(feature = "whole"))]
