@@ -196,6 +196,27 @@ fn pool_bell_first() {
 
 #[test]
 #[ignore = "builds the helper program anew"]
+fn shelf_early() {
+    finds("shelf_early", &[&["step", "shelf_put_alone"], &["step", "shelf_get_of_two"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
 fn pool_queued_forgotten() {
     finds_in_whole("pool_queued_forgotten", &[&["step", "pool_task"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn shelf_no_replay() {
+    finds("shelf_no_replay", &[&["step", "shelf_put_alone"], &["step", "shelf_get_of_two"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn shelf_turn_first() {
+    finds(
+        "shelf_turn_first",
+        &[&["step", "shelf_get_as_leader"], &["step", "shelf_put_into_full"]],
+    );
 }

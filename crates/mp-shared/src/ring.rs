@@ -19,6 +19,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 pub use self::error::{GetError, PutError, PutManyError};
 pub use self::get::Target;
+pub(crate) use self::layout::Apart;
 use self::layout::{
     ARENA, BACKED, HEADER_AT, Head, Header, Place, Tail, UNIT, arena_size, arena_start,
 };

@@ -20,6 +20,7 @@ mod queues;
 mod rings;
 mod rwlocks;
 mod semaphores;
+mod shelves;
 mod soak;
 mod soak_shared;
 mod toy;
@@ -33,6 +34,7 @@ use mp_tests::sweep::{Verdict, sweep};
 
 use self::locks::{Linked, Nested, Raw, Timed};
 use self::rings::{InPlace, TestRing};
+use self::shelves::TestShelf;
 
 type Trial = fn(Kill) -> Verdict;
 
@@ -94,6 +96,22 @@ const SCENARIOS: &[(&str, Trial)] = &[
     ("ring_get_in_place_as_leader", channel::get_as_leader::<InPlace>),
     ("ring_get_in_place_from_full", channel::get_from_full::<InPlace>),
     ("ring_get_that_punches", rings::get_that_punches),
+    ("shelf_put_alone", channel::put_alone::<TestShelf>),
+    ("shelf_put_to_sleepers", channel::put_to_sleepers::<TestShelf>),
+    ("shelf_get_as_heir", channel::get_as_heir::<TestShelf>),
+    ("shelf_get_of_two", channel::get_of_two::<TestShelf>),
+    ("shelf_get_as_follower", channel::get_as_follower::<TestShelf>),
+    ("shelf_get_as_leader", channel::get_as_leader::<TestShelf>),
+    ("shelf_get_from_full", channel::get_from_full::<TestShelf>),
+    ("shelf_put_into_full", channel::put_into_full::<TestShelf>),
+    ("shelf_close_with_sleepers", channel::close_with_sleepers::<TestShelf>),
+    ("shelf_close_with_producers", channel::close_with_producers::<TestShelf>),
+    ("shelf_get_that_gives_back", shelves::get_that_gives_back),
+    ("shelf_lease_of_two", shelves::lease_of_two),
+    ("shelf_finish_with_joiners", shelves::finish_with_joiners),
+    ("shelf_put_back_to_sleepers", shelves::put_back_to_sleepers),
+    ("shelf_get_what_the_dead_had", shelves::get_what_the_dead_had),
+    ("shelf_report_what_the_dead_had", shelves::report_what_the_dead_had),
     ("event_set_with_waiters", events::set_with_waiters),
     ("event_wait_beside_another", events::wait_beside_another),
     ("value_update", values::update),
@@ -176,6 +194,9 @@ const OF_QUEUES: &[(&str, Trial)] = &[
     ("pool_task", pool::task),
     ("pool_chunk", pool::chunk),
     ("pool_start", pool::start),
+    ("joinable_put_alone", channel::put_alone::<queues::TestJoinable>),
+    ("joinable_put_to_sleepers", channel::put_to_sleepers::<queues::TestJoinable>),
+    ("joinable_put_into_full", channel::put_into_full::<queues::TestJoinable>),
 ];
 
 #[cfg(not(feature = "whole"))]
