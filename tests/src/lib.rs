@@ -9,6 +9,8 @@
     reason = "for tests alone: what goes wrong here must fail the test"
 )]
 
+pub mod captive;
+pub mod fuzz;
 pub mod guard;
 pub mod leak;
 pub mod linear;

@@ -4,6 +4,8 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("mp-queue works on Linux alone: it rests on memfds, futexes and SCM_RIGHTS");
 
+#[cfg(feature = "tokio")]
+mod aio;
 mod batch;
 mod beside;
 mod builder;

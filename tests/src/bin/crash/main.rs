@@ -15,6 +15,8 @@ mod locks;
 mod named;
 mod pipes;
 #[cfg(feature = "whole")]
+mod pool;
+#[cfg(feature = "whole")]
 mod queues;
 mod rings;
 mod rwlocks;
@@ -190,6 +192,9 @@ const OF_QUEUES: &[(&str, Trial)] = &[
     ("bytes_put_in_place_alone", channel::put_alone::<queues::TestBytes>),
     ("bytes_get_in_place_of_two", channel::get_of_two::<queues::TestBytes>),
     ("plain_put_many", queues::plain_put_many),
+    ("pool_task", pool::task),
+    ("pool_chunk", pool::chunk),
+    ("pool_start", pool::start),
     ("joinable_put_alone", channel::put_alone::<queues::TestJoinable>),
     ("joinable_put_to_sleepers", channel::put_to_sleepers::<queues::TestJoinable>),
     ("joinable_put_into_full", channel::put_into_full::<queues::TestJoinable>),
