@@ -13,6 +13,9 @@ use crate::{Error, ErrorKind};
 /// So much memory is kept when a shelf is empty.
 const KEEP: u64 = 16 << 20;
 
+/// Beyond what any word of the state reaches.
+const NEVER: u64 = 1 << 62;
+
 /// So much of a part is kept when the rest is given back.
 const FIRST: u64 = 64 << 10;
 
@@ -35,8 +38,10 @@ impl<'a> Held<'a> {
 }
 
 impl Held<'_> {
+    /// Reads a word of the state, which another process may have made anything, but not so large that sums overflow.
     pub(super) fn state(&self, word: usize) -> u64 {
-        self.shelf.header.state.0.get(word).map_or(0, |word| word.load(Ordering::Relaxed))
+        let word = self.shelf.header.state.0.get(word);
+        word.map_or(0, |word| word.load(Ordering::Relaxed).min(NEVER))
     }
 
     pub(super) fn items(&self) -> u64 {

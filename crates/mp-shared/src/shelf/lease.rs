@@ -40,7 +40,7 @@ impl Held<'_> {
     pub(super) fn lease(&self, change: &mut Change<'_>, block: u64) -> Result<Lease, Error> {
         let place = self.state(LEASED);
         self.back(OUT, (place + 1).saturating_mul(8))?;
-        let attempt = (self.word(block, head::PLACE)? >> 32) as u32 + 1;
+        let attempt = ((self.word(block, head::PLACE)? >> 32) as u32).wrapping_add(1);
         let owner = Owner::me();
         change.block(block, head::OWNER, owner.id)?;
         change.block(block, head::START, owner.start)?;
