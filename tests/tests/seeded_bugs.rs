@@ -177,3 +177,27 @@ fn pipe_unrung() {
 fn pipe_bell_taken() {
     finds("pipe_bell_taken", &[&["step", "pipe_recv_of_three"]]);
 }
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn pipe_commit_first() {
+    finds("pipe_commit_first", &[&["step", "pipe_send_behind_others"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn pipe_heir_trusts() {
+    finds("pipe_heir_trusts", &[&["step", "pipe_send_alone"], &["step", "pipe_send_as_heir"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn pipe_held_unmarked() {
+    finds("pipe_held_unmarked", &[&["step", "pipe_send_long"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn pipe_discard_first() {
+    finds("pipe_discard_first", &[&["step", "pipe_recv_of_the_last"]]);
+}
