@@ -13,6 +13,7 @@ mod histories;
 mod lock;
 mod locks;
 mod named;
+mod pipe_states;
 mod pipes;
 #[cfg(feature = "whole")]
 mod pool;
@@ -164,6 +165,15 @@ const SCENARIOS: &[(&str, Trial)] = &[
     ("pipe_recv_long", pipes::recv_long),
     ("pipe_recv_as_leader", pipes::recv_as_leader),
     ("pipe_recv_as_follower", pipes::recv_as_follower),
+    ("pipe_send_wrapped", pipe_states::send_wrapped),
+    ("pipe_recv_wrapped", pipe_states::recv_wrapped),
+    ("pipe_recv_from_full", pipe_states::recv_from_full),
+    ("pipe_send_as_heir", pipe_states::send_as_heir),
+    ("pipe_send_behind_others_as_heir", pipe_states::send_behind_others_as_heir),
+    ("pipe_recv_as_heir", pipe_states::recv_as_heir),
+    ("pipe_send_with_file", pipe_states::send_with_file),
+    ("pipe_recv_with_file", pipe_states::recv_with_file),
+    ("pipe_shutdown_with_sleeper", pipe_states::shutdown_with_sleeper),
     ("list_set_alone", named::list_set_alone),
     ("list_set_contended", named::list_set_contended),
     ("named_create", named::create),
