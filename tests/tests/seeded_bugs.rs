@@ -145,6 +145,24 @@ fn notify_wakes_one() {
 
 #[test]
 #[ignore = "builds the helper program anew"]
+fn raise_split() {
+    finds("raise_split", &[&["step", "event_set_with_waiters"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn death_untold() {
+    finds("death_untold", &[&["step", "value_guard_with_waiters"], &["step", "value_recovery"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn poison_after() {
+    finds("poison_after", &[&["step", "value_recovery"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
 fn length_first() {
     finds("length_first", &[&["step", "vec_push"], &["step", "vec_push_that_grows"]]);
 }
