@@ -32,6 +32,11 @@ pub(crate) fn fork(check: impl FnOnce() -> bool) -> Child {
 }
 
 impl Child {
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.0 as u32
+    }
+
     /// Waits for its end.
     pub(crate) fn wait(self) -> ExitStatus {
         let mut status = 0;
