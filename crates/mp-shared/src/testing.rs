@@ -103,6 +103,12 @@ pub(crate) fn on_signal(signal: i32, handler: extern "C" fn(i32)) {
     assert_ne!(result, libc::SIG_ERR);
 }
 
+/// Lets a signal do in this process what it does where nobody has changed that.
+pub(crate) fn default_signal(signal: i32) {
+    // SAFETY: takes no pointers.
+    assert_ne!(unsafe { libc::signal(signal, libc::SIG_DFL) }, libc::SIG_ERR);
+}
+
 /// Sends a signal to this thread, which has handled it when this returns.
 pub(crate) fn raise(signal: i32) {
     // SAFETY: takes no pointers.

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Instant;
 
 use super::*;
-use crate::testing::{PATIENCE, Trap, die, fork};
+use crate::testing::{PATIENCE, Trap, default_signal, die, fork};
 use crate::{ErrorKind, Event};
 
 fn poison<G>(result: LockResult<G>) -> PoisonError<G> {
@@ -37,6 +37,8 @@ fn ctrl_c_ends_who_waits_and_leaves_the_lock_alone() {
     let guard = lock.lock().unwrap();
     let trap = Event::new().unwrap();
     let child = fork(|| {
+        // Shells have it ignored by what runs in the background.
+        default_signal(libc::SIGINT);
         trap.set();
         lock.lock().is_ok()
     });
