@@ -94,6 +94,7 @@ fn what_a_dead_consumer_had_is_given_out_again() {
             let done = queue.get().is_ok_and(|item| item == 0) && queue.task_done().is_ok();
             let task = queue.take();
             assert!(done && queue.get().is_ok() && task.is_ok());
+            // Ends without dropping it.
             let _ = std::mem::ManuallyDrop::new(task);
         });
         assert_eq!((queue.len(), queue.unfinished()), (1, 3));
