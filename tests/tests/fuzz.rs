@@ -73,7 +73,7 @@ macro_rules! targets {
     };
 }
 
-targets![packet, stream, handshake, pipe_ring];
+targets![packet, stream, handshake, pipe_ring, ring, shelf];
 
 /// Writes what the seed functions give, beside what a fuzzer has found since.
 #[test]

@@ -4,6 +4,7 @@ mod error;
 mod get;
 mod layout;
 mod lend;
+mod pace;
 mod put;
 mod record;
 
@@ -18,10 +19,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 pub use self::error::{GetError, PutError, PutManyError};
 pub use self::get::Target;
+pub(crate) use self::layout::Apart;
 use self::layout::{
     ARENA, BACKED, HEADER_AT, Head, Header, Place, Tail, UNIT, arena_size, arena_start,
 };
 pub use self::lend::{Lent, Reservation};
+use self::pace::Pace;
 use crate::object::hash;
 use crate::robust::LockError;
 use crate::robust::linked::{Cell, keep};
@@ -87,6 +90,7 @@ pub struct Ring {
 struct Local {
     put: Spin,
     get: Spin,
+    pace: Pace,
 }
 
 /// What a record carries beside its bytes.

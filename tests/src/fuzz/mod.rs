@@ -5,12 +5,14 @@
 
 mod handshake;
 mod input;
+mod memory;
 mod packet;
 mod pipe_ring;
 mod raw;
 mod stream;
 
 pub use handshake::{handshake, handshake_seeds};
+pub use memory::{ring, ring_seeds, shelf, shelf_seeds};
 pub use packet::{packet, packet_seeds};
 pub use pipe_ring::{pipe_ring, pipe_ring_seeds};
 pub use stream::{stream, stream_seeds};
@@ -34,6 +36,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "stream", run: stream, seeds: stream_seeds },
     Target { name: "handshake", run: handshake, seeds: handshake_seeds },
     Target { name: "pipe_ring", run: pipe_ring, seeds: pipe_ring_seeds },
+    Target { name: "ring", run: ring, seeds: ring_seeds },
+    Target { name: "shelf", run: shelf, seeds: shelf_seeds },
 ];
 
 /// Changes bytes a little: what a fuzzer does that knows nothing of the code.
