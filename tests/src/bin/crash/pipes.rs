@@ -71,7 +71,11 @@ impl Pipe {
     }
 
     pub(crate) fn recv(&self) -> Option<u64> {
-        self.receiver.try_recv().ok().map(|message| id(&message))
+        self.try_recv().ok()
+    }
+
+    pub(crate) fn try_recv(&self) -> Result<u64, RecvError> {
+        self.receiver.try_recv().map(|message| id(&message))
     }
 
     fn readable(&self) -> bool {
