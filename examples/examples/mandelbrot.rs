@@ -1,7 +1,7 @@
 //! The Mandelbrot set, drawn by many workers into one array in shared memory.
 //!
 //! Run it with `cargo run --release --example mandelbrot`; it prints a small picture, and writes a large one to the file that is
-//! named, as PGM.
+//! named, as PGM, of the width and height that follow.
 
 use std::error::Error;
 use std::io::Write;
@@ -50,8 +50,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             row.iter().map(|&shade| SHADES[shade.checked_ilog2().unwrap_or(0) as usize]).collect();
         println!("{line}");
     }
-    if let Some(path) = std::env::args().nth(1) {
-        let (width, height) = (1600, 1200);
+    let mut arguments = std::env::args().skip(1);
+    if let Some(path) = arguments.next() {
+        let mut size = |default| arguments.next().map_or(Ok(default), |number| number.parse());
+        let (width, height) = (size(1600)?, size(1200)?);
         let mut file = std::fs::File::create(&path)?;
         writeln!(file, "P5 {width} {height} 255")?;
         file.write_all(&paint(&pool, width, height)?)?;

@@ -1,8 +1,11 @@
 //! A search that stops as soon as something is found: the rest is cancelled, what is running too.
 //!
-//! Run it with `cargo run --release --example search`.
+//! Run it with `cargo run --release --example search`; in the directory that is named it leaves what the workers did when, as a
+//! picture and as a trace for Perfetto.
 
 use std::error::Error;
+use std::fs::File;
+use std::path::PathBuf;
 
 use multiproc::pool::Pool;
 
@@ -33,5 +36,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("first number with 500 steps or more: {first:?}");
     assert_eq!(first, Some(626_331));
     print!("{}", pool.stats());
+    if let Some(directory) = std::env::args().nth(1).map(PathBuf::from) {
+        let timeline = pool.timeline();
+        timeline.write_svg(File::create(directory.join("timeline.svg"))?)?;
+        timeline.write_trace(File::create(directory.join("timeline.json"))?)?;
+    }
     Ok(())
 }

@@ -9,8 +9,11 @@
     reason = "for tests alone: what goes wrong here must fail the test"
 )]
 
+pub mod captive;
+pub mod fuzz;
 pub mod guard;
 pub mod leak;
+pub mod linear;
 pub mod model;
 pub mod proc;
 pub mod random;

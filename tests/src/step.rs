@@ -422,7 +422,7 @@ fn robust_head() -> usize {
 }
 
 /// The list of robust locks of a stopped child: first entry, offset, pending entry.
-fn read_held(pid: i32, head: usize) -> [usize; 3] {
+pub(crate) fn read_held(pid: i32, head: usize) -> [usize; 3] {
     let mut held = [0_usize; 3];
     let local = libc::iovec { iov_base: held.as_mut_ptr().cast(), iov_len: size_of_val(&held) };
     let remote = libc::iovec {
@@ -435,7 +435,7 @@ fn read_held(pid: i32, head: usize) -> [usize; 3] {
 }
 
 /// The shared mappings whose changes count as events, with what was last seen in them.
-struct Regions(Vec<(usize, Vec<u8>)>);
+pub(crate) struct Regions(Vec<(usize, Vec<u8>)>);
 
 /// The beginning of each mapping is watched: all of a segment that small objects share, or headers, positions, and the first
 /// records.
@@ -447,7 +447,7 @@ pub fn watch_first(len: usize) {
 }
 
 impl Regions {
-    fn find() -> Self {
+    pub(crate) fn find() -> Self {
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
         let starts = maps.lines().filter_map(|line| {
             let mut fields = line.split_ascii_whitespace();
@@ -466,7 +466,7 @@ impl Regions {
     }
 
     /// Says whether anything has changed since the last call.
-    fn changed(&mut self) -> bool {
+    pub(crate) fn changed(&mut self) -> bool {
         let mut changed = false;
         for (start, copy) in &mut self.0 {
             let from = ptr::with_exposed_provenance::<libc::c_void>(*start);
@@ -497,8 +497,18 @@ pub fn stay_on_one_core() {
     unsafe { libc::sched_setaffinity(0, size_of_val(&one), &raw const one) };
 }
 
+/// Keeps this process on one core, from 0 on.
+pub fn go_to_core(number: usize) {
+    // SAFETY: zero bytes are a valid, empty set.
+    let mut one: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: a set has room for so many cores, and more.
+    unsafe { libc::CPU_SET(number % libc::CPU_SETSIZE as usize, &mut one) };
+    // SAFETY: the set is readable and of the size given. Where it is refused, less happens at the same time.
+    unsafe { libc::sched_setaffinity(0, size_of_val(&one), &raw const one) };
+}
+
 /// Starts, once, the timer that interrupts a wait for a victim that sleeps.
-fn tick() {
+pub(crate) fn tick() {
     static STARTED: OnceLock<()> = OnceLock::new();
     extern "C" fn nothing(_: libc::c_int) {}
     STARTED.get_or_init(|| {

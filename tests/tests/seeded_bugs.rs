@@ -1,4 +1,4 @@
-//! The kill harness turns red for each of the mistakes that `mp-shared` can be built with: a test that cannot fail is
+//! The kill harness turns red for each of the mistakes that the crates can be built with: a test that cannot fail is
 //! none.
 //!
 //! It builds the helper program once per mistake, which takes a minute or two, and so runs on demand:
@@ -16,8 +16,17 @@ use mp_tests::guard;
 
 /// Builds the helper program with a mistake, and expects that one of the scenarios finds it.
 fn finds(bug: &str, scenarios: &[&[&str]]) {
+    finds_in(bug, scenarios, &["--no-default-features"]);
+}
+
+/// The same for a mistake in what stands above `mp-shared` and `mp-pipe`.
+fn finds_in_whole(bug: &str, scenarios: &[&[&str]]) {
+    finds_in(bug, scenarios, &[]);
+}
+
+fn finds_in(bug: &str, scenarios: &[&[&str]], features: &[&str]) {
     let _guard = guard::limit(Duration::from_secs(600));
-    let program = build(bug);
+    let program = build(bug, features);
     let mut account = String::new();
     let mut found = false;
     for scenario in scenarios {
@@ -36,12 +45,13 @@ fn finds(bug: &str, scenarios: &[&[&str]]) {
     assert!(found, "{bug} is not found:\n{account}");
 }
 
-fn build(bug: &str) -> PathBuf {
+fn build(bug: &str, features: &[&str]) -> PathBuf {
     // One directory for all: crates that the flag does not concern are still built again, but only the last is kept.
     let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("seeded").join(bug);
     let status = Command::new(env!("CARGO"))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["build", "--quiet", "-p", "mp-tests", "--no-default-features", "--bin", "crash"])
+        .args(["build", "--quiet", "-p", "mp-tests", "--bin", "crash"])
+        .args(features)
         .arg("--target-dir")
         .arg(&target)
         .env("CARGO_ENCODED_RUSTFLAGS", format!("--cfg\u{1f}mp_bug=\"{bug}\""))
@@ -135,6 +145,24 @@ fn notify_wakes_one() {
 
 #[test]
 #[ignore = "builds the helper program anew"]
+fn raise_split() {
+    finds("raise_split", &[&["step", "event_set_with_waiters"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn death_untold() {
+    finds("death_untold", &[&["step", "value_guard_with_waiters"], &["step", "value_recovery"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn poison_after() {
+    finds("poison_after", &[&["step", "value_recovery"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
 fn length_first() {
     finds("length_first", &[&["step", "vec_push"], &["step", "vec_push_that_grows"]]);
 }
@@ -176,4 +204,61 @@ fn pipe_unrung() {
 #[ignore = "builds the helper program anew"]
 fn pipe_bell_taken() {
     finds("pipe_bell_taken", &[&["step", "pipe_recv_of_three"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn pool_bell_first() {
+    finds_in_whole("pool_bell_first", &[&["step", "pool_task"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn pipe_commit_first() {
+    finds("pipe_commit_first", &[&["step", "pipe_send_behind_others"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn shelf_early() {
+    finds("shelf_early", &[&["step", "shelf_put_alone"], &["step", "shelf_get_of_two"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn pipe_heir_trusts() {
+    finds("pipe_heir_trusts", &[&["step", "pipe_send_alone"], &["step", "pipe_send_as_heir"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn pool_queued_forgotten() {
+    finds_in_whole("pool_queued_forgotten", &[&["step", "pool_task"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn pipe_held_unmarked() {
+    finds("pipe_held_unmarked", &[&["step", "pipe_send_long"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn shelf_no_replay() {
+    finds("shelf_no_replay", &[&["step", "shelf_put_alone"], &["step", "shelf_get_of_two"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn shelf_turn_first() {
+    finds(
+        "shelf_turn_first",
+        &[&["step", "shelf_get_as_leader"], &["step", "shelf_put_into_full"]],
+    );
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn pipe_discard_first() {
+    finds("pipe_discard_first", &[&["step", "pipe_recv_of_the_last"]]);
 }

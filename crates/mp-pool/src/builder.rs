@@ -153,8 +153,7 @@ impl Builder {
 
     /// Has a worker replaced by a fresh one when it has had this many tasks.
     ///
-    /// Tasks count one by one also where they travel in chunks; the chunk with which the number is reached is the
-    /// worker's last.
+    /// Tasks count one by one also where they travel in chunks; a chunk with more tasks than the worker may still have is divided.
     #[doc(alias = "maxtasksperchild")]
     pub fn max_tasks_per_child(mut self, tasks: u64) -> Self {
         self.max_tasks = Some(tasks);
@@ -230,6 +229,12 @@ impl Builder {
     /// Limits the time of each task, as [`Pool::timeout`] does for one call.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.terms.hard = Some(limit);
+        self
+    }
+
+    /// Asks each task to stop that takes longer than this, as [`Pool::soft_timeout`] does for one call.
+    pub fn soft_timeout(mut self, limit: Duration) -> Self {
+        self.terms.soft = Some(limit);
         self
     }
 

@@ -6,14 +6,16 @@
 //! thread that sleeps otherwise: at once for callbacks, and after a moment for everything else, so that a caller who comes
 //! back every now and then is not disturbed by it.
 //!
-//! User code never runs under the lock: arguments are encoded and results decoded by their callers, callbacks run
-//! in the helper.
+//! User code never runs under the lock: arguments are encoded and results decoded by their callers, callbacks run in the
+//! *crier*, a thread that is started with the first of them. However long one takes, tasks are handed out and limits
+//! looked after meanwhile. Where that thread cannot be had, the helper runs them.
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 use mp_shared::fork;
@@ -24,7 +26,7 @@ use crate::dispatcher::{Cancelled, Dispatcher, SLOW, Unit};
 use crate::job::{Due, Job, Notice};
 use crate::task::Run;
 use crate::transport::Link;
-use crate::{TaskError, entry};
+use crate::{TaskError, entry, trace};
 
 /// Wakes the pump: workers ring it after each reply, and everyone who wants the pump to look again.
 pub(crate) trait Bell: Send + Sync {
@@ -72,13 +74,29 @@ pub(crate) struct State<L> {
     /// The helper and the supervisor are to end.
     pub(crate) stop: bool,
     /// The helper has ended, or is about to.
-    pub(crate) helper_gone: bool,
+    helper_gone: bool,
+    helper: Option<ThreadId>,
+    crier: Crier,
+    /// The threads, to be joined.
+    pub(crate) threads: Vec<JoinHandle<()>>,
+}
+
+/// The thread that runs callbacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Crier {
+    /// Nobody has asked for a callback.
+    Unborn,
+    /// This one.
+    Alive(ThreadId),
+    /// It has ended, or is about to, or never began: the helper runs what is left.
+    Gone,
 }
 
 pub(crate) struct Core<L, B> {
     state: Mutex<State<L>>,
     pub(crate) bell: B,
     helper: Condvar,
+    crier: Condvar,
     /// The process that it belongs to. A forked copy has none of its threads, and one of them may have had the lock.
     generation: u64,
     /// A byte here makes the supervisor look.
@@ -99,12 +117,16 @@ impl<L: Link, B: Bell> Core<L, B> {
             helper_sleeps: false,
             stop: false,
             helper_gone: false,
+            helper: None,
+            crier: Crier::Unborn,
+            threads: Vec::new(),
         };
         let generation = fork::generation();
         Self {
             state: Mutex::new(state),
             bell,
             helper: Condvar::new(),
+            crier: Condvar::new(),
             generation,
             control,
             inline: AtomicBool::new(false),
@@ -133,8 +155,11 @@ impl<L: Link, B: Bell> Core<L, B> {
         for unit in units {
             let outcome = match entry::thunk(unit.parcel.entry) {
                 Ok(thunk) => {
-                    let mut run = Run::whole((unit.parcel.from, unit.parcel.end));
-                    let batch = thunk(&unit.parcel.bytes, &unit.parcel.fds, &mut run);
+                    let range = (unit.parcel.from, unit.parcel.end);
+                    let mut run = Run::whole(range);
+                    let batch = trace::tasks(0, unit.place, range, || {
+                        thunk(&unit.parcel.bytes, &unit.parcel.fds, &mut run)
+                    });
                     Ok(Message { bytes: batch.bytes, fds: batch.fds })
                 }
                 Err(error) => Err(TaskError::encode(error)),
@@ -202,6 +227,78 @@ impl<L: Link, B: Bell> Core<L, B> {
         Ok(())
     }
 
+    /// Starts the thread that runs callbacks, the first time.
+    pub(crate) fn prepare_callbacks(self: &Arc<Self>)
+    where
+        L: 'static,
+        B: 'static,
+    {
+        let mut state = self.lock();
+        if state.crier != Crier::Unborn || state.stop {
+            return;
+        }
+        let core = self.clone();
+        let thread = thread::Builder::new().name("pool-callbacks".to_owned());
+        state.crier = match thread.spawn(move || core.cry()) {
+            Ok(thread) => {
+                let id = thread.thread().id();
+                state.threads.push(thread);
+                Crier::Alive(id)
+            }
+            Err(_) => Crier::Gone,
+        };
+    }
+
+    /// The life of the thread that runs callbacks.
+    fn cry(&self) {
+        let mut state = self.lock();
+        loop {
+            if let Some((job, due)) = state.dispatcher.take_callback() {
+                MutexGuard::unlocked(&mut state, || self.call(&job, due));
+            } else if state.stop {
+                break;
+            } else {
+                self.crier.wait(&mut state);
+            }
+        }
+        state.crier = Crier::Gone;
+        drop(state);
+        self.disturb();
+    }
+
+    /// Runs what is due of a job, under no lock.
+    fn call(&self, job: &Arc<Job>, due: Due) {
+        match due {
+            Due::Callback(callback) => {
+                callback(job);
+                self.called(job);
+            }
+            Due::Notices(notices) => {
+                for notice in notices {
+                    // Whoever panics there is told of nobody; the others are told all the same.
+                    let _ = catch_unwind(AssertUnwindSafe(notice));
+                }
+                self.count_out(&mut self.lock());
+            }
+        }
+    }
+
+    /// Wakes whoever runs callbacks, if there are any to run.
+    fn have_called(&self, state: &State<L>) {
+        if state.dispatcher.has_callbacks() {
+            match state.crier {
+                Crier::Alive(_) => self.crier.notify_one(),
+                Crier::Unborn | Crier::Gone => self.helper.notify_one(),
+            };
+        }
+    }
+
+    /// Says whether this is the thread that runs callbacks.
+    pub(crate) fn is_in_callback(&self) -> bool {
+        let (state, this) = (self.lock(), thread::current().id());
+        state.crier == Crier::Alive(this) || state.helper == Some(this)
+    }
+
     /// Notes that a callback has run, and wakes those who wait for it.
     pub(crate) fn called(&self, job: &Arc<Job>) {
         let mut state = self.lock();
@@ -225,7 +322,14 @@ impl<L: Link, B: Bell> Core<L, B> {
     }
 
     /// Has something run when a job is done, outside of all locks; here and now if it is.
-    pub(crate) fn notify(&self, job: &Arc<Job>, notice: Notice) {
+    pub(crate) fn notify(self: &Arc<Self>, job: &Arc<Job>, notice: Notice)
+    where
+        L: 'static,
+        B: 'static,
+    {
+        if !job.is_done() {
+            self.prepare_callbacks();
+        }
         let mut state = self.lock();
         match job.notify(notice) {
             Ok(first) => {
@@ -316,9 +420,7 @@ impl<L: Link, B: Bell> Core<L, B> {
             let seen = self.bell.value();
             let progress = state.dispatcher.collect();
             state.pumped += 1;
-            if state.dispatcher.has_callbacks() && who == Pump::Caller {
-                self.helper.notify_one();
-            }
+            self.have_called(state);
             if done(state) || deadline.is_past() {
                 break;
             }
@@ -343,6 +445,7 @@ impl<L: Link, B: Bell> Core<L, B> {
 
     /// Passes the pump on to who needs it, when nobody has it.
     fn hand_over(&self, state: &mut MutexGuard<'_, State<L>>) {
+        self.have_called(state);
         if state.pump != Pump::Nobody {
             return;
         }
@@ -367,6 +470,7 @@ impl<L: Link, B: Bell> Core<L, B> {
             job.turn.notify_all();
         }
         self.wake_helper(&mut state);
+        self.have_called(&state);
         self.bell.ring();
     }
 
@@ -375,29 +479,20 @@ impl<L: Link, B: Bell> Core<L, B> {
         self.lock().stop = true;
         self.disturb();
         self.helper.notify_all();
+        self.crier.notify_all();
     }
 
     /// The helper's life.
     pub(crate) fn help(&self) {
         let mut state = self.lock();
+        state.helper = Some(thread::current().id());
         let mut seen = state.pumped;
         let mut patience = PATIENCE;
-        while !state.stop || state.dispatcher.has_callbacks() {
-            if let Some(callback) = state.dispatcher.take_callback() {
-                let (job, due) = callback;
-                MutexGuard::unlocked(&mut state, || match due {
-                    Due::Callback(callback) => {
-                        callback(&job);
-                        self.called(&job);
-                    }
-                    Due::Notices(notices) => {
-                        for notice in notices {
-                            // Whoever panics there is told of nobody; the others are told all the same.
-                            let _ = catch_unwind(AssertUnwindSafe(notice));
-                        }
-                        self.count_out(&mut self.lock());
-                    }
-                });
+        while !state.stop || state.has_callbacks_for_helper() {
+            if state.has_callbacks_for_helper()
+                && let Some((job, due)) = state.dispatcher.take_callback()
+            {
+                MutexGuard::unlocked(&mut state, || self.call(&job, due));
                 continue;
             }
             if !state.needs_pump() {
@@ -412,7 +507,7 @@ impl<L: Link, B: Bell> Core<L, B> {
                 self.pump(&mut state, Pump::Helper, Deadline::NEVER, |state| {
                     state.stop
                         || !state.waiting.is_empty()
-                        || state.dispatcher.has_callbacks()
+                        || state.has_callbacks_for_helper()
                         || !state.needs_pump()
                 });
                 self.hand_over(&mut state);
@@ -441,6 +536,16 @@ impl<L: Link> State<L> {
             }
             None => Ok(()),
         }
+    }
+
+    /// There are callbacks, and no other thread that runs them.
+    fn has_callbacks_for_helper(&self) -> bool {
+        self.dispatcher.has_callbacks() && !matches!(self.crier, Crier::Alive(_))
+    }
+
+    /// The helper and the thread for callbacks have ended, or are about to.
+    pub(crate) fn is_deserted(&self) -> bool {
+        self.helper_gone && !matches!(self.crier, Crier::Alive(_))
     }
 
     /// Everything that was submitted is done, callbacks included.

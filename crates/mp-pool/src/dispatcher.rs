@@ -16,7 +16,7 @@
 //! A worker has one unit to run and some queued, so that it need not wait for us between two: more of them
 //! the shorter they are, about [`AHEAD`] worth of time. When that was too many, the next idle worker gets them back.
 
-use record::{Account, Record};
+use record::{Account, Done, Record};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -64,6 +64,16 @@ pub(crate) struct Unit {
 impl Unit {
     pub(crate) fn new(job: Arc<Job>, place: u64, parcel: Parcel) -> Self {
         Self { job, place, parcel, parts: None, attempts: 0, blameless: 0 }
+    }
+
+    /// A unit of its own with some of its tasks; results are put together again.
+    fn section(&mut self, from: u32, end: u32) -> Self {
+        let tasks = self.parcel.items();
+        let parts = self.parts.get_or_insert_with(|| Arc::new(Parts::new(tasks)));
+        let parts = Some(parts.clone());
+        let (bytes, fds) = (self.parcel.bytes.clone(), self.parcel.fds.clone());
+        let parcel = Parcel { id: 0, from, end, entry: self.parcel.entry, bytes, fds };
+        Self { parts, ..Self::new(self.job.clone(), self.place, parcel) }
     }
 
     /// Its arguments may be needed again: to retry it, or to give what remains of it to another worker.
@@ -219,6 +229,8 @@ pub(crate) struct Dispatcher<L> {
     /// Why the pool takes and does nothing any more.
     ended: Option<TaskError>,
     started: Instant,
+    /// The same, by the clock of the replies.
+    epoch: u64,
     record: Record,
     /// What is to run when the lock is released.
     callbacks: VecDeque<(Arc<Job>, Due)>,
@@ -240,6 +252,7 @@ impl<L: Link> Dispatcher<L> {
             max_tasks,
             ended: None,
             started: Instant::now(),
+            epoch: crate::sys::now(),
             record: Record::default(),
             callbacks: VecDeque::new(),
         }
@@ -333,7 +346,7 @@ impl<L: Link> Dispatcher<L> {
                 Ok(Some(Reply::Failed(message))) => {
                     self.end(TaskError::Initializer { message });
                 }
-                Ok(Some(Reply::Done { id, items, nanos, panicked, result })) => {
+                Ok(Some(Reply::Done { id, items, nanos, end, panicked, result })) => {
                     worker.since = Instant::now();
                     worker.full = false;
                     let at = worker.in_flight.iter().position(|ticket| ticket.id() == id);
@@ -344,18 +357,20 @@ impl<L: Link> Dispatcher<L> {
                         return any;
                     };
                     ticket.nanos = ticket.nanos.saturating_add(nanos);
-                    let from = ticket.next;
+                    let (place, from) = (ticket.unit.place, ticket.next);
                     ticket.next += items;
+                    let done = Done { chunk: place, first: from, tasks: items, nanos, end };
                     if ticket.left() > 0 {
                         ticket.split();
                         let parts = ticket.unit.parts.clone();
-                        let (job, place) = (ticket.unit.job.clone(), ticket.unit.place);
+                        let job = ticket.unit.job.clone();
+                        self.record_done(slot, done);
                         self.finish_at(&job, place, parts.as_deref(), (from, items), Ok(result));
                     } else if let Some(mut ticket) = at.and_then(|at| worker.in_flight.remove(at)) {
                         worker.note(ticket.nanos);
                         ticket.unit.job.note_pace(ticket.unit.parcel.items(), ticket.nanos);
                         self.release(slot, &ticket);
-                        self.record_unit(slot, &ticket);
+                        self.record_done(slot, done);
                         if panicked && let Some(delay) = ticket.unit.retry(Failure::Panic) {
                             self.delay(ticket.unit, delay);
                         } else {
@@ -395,6 +410,18 @@ impl<L: Link> Dispatcher<L> {
     }
 
     fn send(&mut self, slot: usize, mut unit: Unit) {
+        let Some(worker) = &mut self.workers[slot] else { return };
+        let may_have = self.max_tasks.map_or(u64::MAX, |most| most.saturating_sub(worker.tasks));
+        if let Some(most) = u32::try_from(may_have).ok().filter(|&most| most < unit.parcel.items())
+        {
+            // The worker is let go after these; the others are for the next one.
+            let (middle, end) = (unit.parcel.from + most.max(1), unit.parcel.end);
+            let mut rest = unit.section(middle, end);
+            rest.parcel.id = self.next_id;
+            self.next_id += 1;
+            unit.parcel.end = middle;
+            self.put(rest, true);
+        }
         let Some(worker) = &mut self.workers[slot] else { return };
         let (next, items, bytes) = (unit.parcel.from, unit.parcel.items(), unit.parcel.bytes.len());
         match worker.link.send(&unit.parcel) {
@@ -493,7 +520,10 @@ impl<L: Link> Dispatcher<L> {
         self.workers[id.slot].as_ref().filter(|worker| worker.generation == id.generation)?;
         // The dead may have answered before it said that it was ready to; look at all of it.
         self.collect_from(id.slot);
-        let untouched = self.take_all_back(id.slot);
+        let untouched = match cfg!(mp_bug = "pool_queued_forgotten") {
+            true => Vec::new(),
+            false => self.take_all_back(id.slot),
+        };
         let running = match &mut self.workers[id.slot] {
             Some(worker) => std::mem::take(&mut worker.in_flight),
             None => VecDeque::new(),

@@ -14,8 +14,9 @@ use crate::core::Bell;
 use crate::task::{LINE, Line};
 use crate::transport::{Broken, Link, Parcel, Reply, Unsent, Usage};
 
-/// Length of what stands behind the bytes of a message, in either direction: four numbers.
+/// Length of what stands behind the bytes of an order: four numbers; and of a reply, which has the time before them.
 const TAIL: usize = 24;
+const REPLY_TAIL: usize = 8 + TAIL;
 
 /// What stands behind the bytes of a parcel.
 pub(crate) struct Order {
@@ -44,6 +45,7 @@ const PANICKED: u32 = 3;
 
 /// What stands behind the bytes of a reply.
 pub(crate) struct Answer {
+    end: u64,
     id: u64,
     nanos: u64,
     kind: u32,
@@ -51,20 +53,25 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    pub(crate) fn done(id: u64, nanos: u64, items: u32, panicked: bool) -> Self {
-        Self { id, nanos, kind: if panicked { PANICKED } else { DONE }, items }
+    /// Some tasks of a unit are done, which took from one time to another.
+    pub(crate) fn done(id: u64, (begin, end): (u64, u64), items: u32, panicked: bool) -> Self {
+        let kind = if panicked { PANICKED } else { DONE };
+        Self { end, id, nanos: end.saturating_sub(begin), kind, items }
     }
 
     pub(crate) fn ready() -> Self {
-        Self { id: 0, nanos: 0, kind: READY, items: 0 }
+        Self { end: 0, id: 0, nanos: 0, kind: READY, items: 0 }
     }
 
     pub(crate) fn failed() -> Self {
-        Self { id: 0, nanos: 0, kind: FAILED, items: 0 }
+        Self { kind: FAILED, ..Self::ready() }
     }
 
-    pub(crate) fn to_bytes(&self) -> [u8; TAIL] {
-        join(self.id, self.nanos, self.kind, self.items)
+    pub(crate) fn to_bytes(&self) -> [u8; REPLY_TAIL] {
+        let mut out = [0; REPLY_TAIL];
+        out[..8].copy_from_slice(&self.end.to_ne_bytes());
+        out[8..].copy_from_slice(&join(self.id, self.nanos, self.kind, self.items));
+        out
     }
 }
 
@@ -85,6 +92,14 @@ fn cut(bytes: &mut Vec<u8>) -> Option<(u64, u64, u32, u32)> {
     let fields = (long(0)?, long(8)?, word(16)?, word(20)?);
     bytes.truncate(at);
     Some(fields)
+}
+
+/// Cuts the last number off.
+fn cut_time(bytes: &mut Vec<u8>) -> Option<u64> {
+    let at = bytes.len().checked_sub(8)?;
+    let time = u64::from_ne_bytes(bytes.get(at..)?.try_into().ok()?);
+    bytes.truncate(at);
+    Some(time)
 }
 
 /// The way to one worker.
@@ -113,12 +128,13 @@ impl Link for RingLink {
     fn receive(&mut self) -> Result<Option<Reply>, Broken> {
         let Some(Message { mut bytes, fds }) = take(&self.replies)? else { return Ok(None) };
         let (id, nanos, kind, items) = cut(&mut bytes).ok_or(Broken)?;
+        let end = cut_time(&mut bytes).ok_or(Broken)?;
         match kind {
             READY => Ok(Some(Reply::Ready)),
             FAILED => Ok(Some(Reply::Failed(String::from_utf8_lossy(&bytes).into_owned()))),
             DONE | PANICKED => {
                 let (panicked, result) = (kind == PANICKED, Message { bytes, fds });
-                Ok(Some(Reply::Done { id, items, nanos, panicked, result }))
+                Ok(Some(Reply::Done { id, items, nanos, end, panicked, result }))
             }
             _ => Err(Broken),
         }

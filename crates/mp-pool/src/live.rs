@@ -2,19 +2,19 @@
 
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle, ThreadId};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use mp_process::StartMethod;
 use mp_wire::Deadline;
-use parking_lot::Mutex;
 
-use crate::core::{Core, Phase};
+use crate::core::{Core, Phase, State};
 use crate::dispatcher::{Dispatcher, Fleet};
 use crate::job::{Job, Order};
 use crate::links::{Doorbell, RingLink};
 use crate::supervisor::{Newborn, Starter, Supervisor};
 use crate::terms::Terms;
+use crate::trace::PoolSpan;
 use crate::{Backend, Error, ErrorKind, Stats, TaskError, Timeline};
 
 pub(crate) type PoolCore = Core<RingLink, Doorbell>;
@@ -26,8 +26,8 @@ pub(crate) struct Live {
     core: Arc<PoolCore>,
     method: StartMethod,
     terms: Terms,
-    threads: Mutex<Vec<JoinHandle<()>>>,
-    helper: ThreadId,
+    max_tasks: Option<u64>,
+    span: PoolSpan,
 }
 
 impl Live {
@@ -52,6 +52,7 @@ impl Live {
             }
         }
 
+        let span = PoolSpan::begin(fleet.wanted);
         let mut newborn = Vec::new();
         for slot in 0..fleet.wanted {
             match starter.start(slot) {
@@ -67,18 +68,17 @@ impl Live {
             move || core.help()
         })
         .and_then(|helper| {
-            let id = helper.thread().id();
-            let mut supervisor = Supervisor::new(core.clone(), starter, watched);
+            let mut supervisor = Supervisor::new(core.clone(), starter, watched, span.clone());
             for (slot, worker) in newborn.drain(..) {
                 supervisor.adopt(slot, worker);
             }
             let supervisor = spawn("pool-supervisor", move || supervisor.run());
-            supervisor.map(|supervisor| (id, vec![helper, supervisor]))
+            supervisor.map(|supervisor| [helper, supervisor])
         });
         match threads {
-            Ok((helper, threads)) => {
-                let threads = Mutex::new(threads);
-                Ok(Self { core, method, terms, threads, helper })
+            Ok(threads) => {
+                core.lock().threads.extend(threads);
+                Ok(Self { core, method, terms, max_tasks, span })
             }
             Err(error) => {
                 core.lock().dispatcher.end(TaskError::Terminated);
@@ -95,6 +95,11 @@ impl Live {
 
     pub(crate) fn terms(&self) -> Terms {
         self.terms
+    }
+
+    /// How many tasks a worker may have in its life.
+    pub(crate) fn most_tasks(&self) -> usize {
+        self.max_tasks.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX)
     }
 
     pub(crate) fn workers(&self) -> usize {
@@ -191,7 +196,7 @@ impl Live {
         if !self.is_ours() {
             return Err(Error::new(ErrorKind::Foreign, "the pool belongs to another process"));
         }
-        if thread::current().id() == self.helper {
+        if self.core.is_in_callback() {
             let what = "a callback cannot wait for the end of its pool";
             return Err(Error::new(ErrorKind::Unsupported, what));
         }
@@ -221,11 +226,12 @@ impl Live {
         let mut gone = self.core.wait(&job, deadline, |state| state.dispatcher.living() == 0);
         self.core.stop();
         self.core.poke();
-        // In the helper itself, a callback drops its pool: nobody waits for that thread then, nor for one that a
-        // callback keeps too long.
-        let in_helper = thread::current().id() == self.helper;
-        gone &= !in_helper && self.core.wait(&job, deadline, |state| state.helper_gone);
-        for thread in std::mem::take(&mut *self.threads.lock()) {
+        // In a callback that drops its pool, nobody waits for the thread that runs it, nor for one that a callback keeps too
+        // long.
+        let in_callback = self.core.is_in_callback();
+        gone &= !in_callback && self.core.wait(&job, deadline, State::is_deserted);
+        let threads = std::mem::take(&mut self.core.lock().threads);
+        for thread in threads {
             if gone {
                 let _ = thread.join();
             }
@@ -238,6 +244,7 @@ impl Drop for Live {
         if self.is_ours() {
             self.terminate();
             self.dismiss(Deadline::after(PATIENCE));
+            self.span.end(&self.stats());
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::meter::Meter;
 use crate::result::{Slot, gather_all, gather_into, gather_one};
 use crate::state::{self, Broadcast};
 use crate::terms::Terms;
-use crate::{AsyncResult, Future, Pool, Retry, TaskError, entry};
+use crate::{AsyncResult, Future, Pool, Retry, TaskError, entry, trace};
 
 /// The input of a function with one argument, as tuples of arguments.
 pub(crate) type Single<I> =
@@ -216,7 +216,7 @@ impl<'p> Options<'p> {
     fn cut<T>(&self, items: impl IntoIterator<Item = T>) -> (usize, impl Iterator<Item = T>) {
         let items = items.into_iter();
         let (low, high) = items.size_hint();
-        let chunk = self.chunk.or(self.terms.travel_alone().then_some(1));
+        let chunk = self.terms.chunk(self.chunk);
         let (items, length) = match (chunk, high) {
             (None, Some(high)) if high == low => (Either::Left(items), low),
             (None, _) => {
@@ -227,7 +227,7 @@ impl<'p> Options<'p> {
             (Some(_), _) => (Either::Left(items), low),
         };
         let chunk = chunk.unwrap_or_else(|| length.div_ceil(4 * self.pool.most_workers()).max(1));
-        (chunk.min(MAX_CHUNK), items)
+        (chunk.min(self.pool.most_tasks()).min(MAX_CHUNK), items)
     }
 
     /// As [`Pool::map`].
@@ -257,7 +257,7 @@ impl<'p> Options<'p> {
     {
         self.check()?;
         let entry = entry::name::<F, Args>(function)?;
-        self.run_all(entry, items, |batch| batch)
+        self.run_all("map", entry, items, |batch| batch)
     }
 
     /// As [`Pool::map_with`].
@@ -281,7 +281,7 @@ impl<'p> Options<'p> {
         self.check()?;
         let entry = state::name_with::<F, S, A, R>(function)?;
         let broadcast = Broadcast::new(shared)?;
-        self.run_all(entry, single(items), |batch| broadcast.seal(batch))
+        self.run_all("map_with", entry, single(items), |batch| broadcast.seal(batch))
     }
 
     /// As [`Pool::map_state`].
@@ -299,12 +299,13 @@ impl<'p> Options<'p> {
     {
         self.check()?;
         let entry = state::name_state::<F, S, A, R>(function)?;
-        self.run_all(entry, single(items), |batch| batch)
+        self.run_all("map_state", entry, single(items), |batch| batch)
     }
 
     /// Feeds the workers, and decodes what they have done while they do more.
     fn run_all<Args, R, I>(
         self,
+        call: &'static str,
         entry: u64,
         items: I,
         seal: impl Fn(Batch) -> Batch,
@@ -314,10 +315,25 @@ impl<'p> Options<'p> {
         R: DeserializeOwned + 'static,
         I: IntoIterator<Item = Args>,
     {
-        let core = self.pool.core();
-        core.admits(true)?;
+        self.pool.core().admits(true)?;
         let (chunk, items) = self.cut(items);
-        let mut feed = Feed::new(items);
+        let feed = Feed::new(items);
+        trace::call(call, feed.size_hint().0, || self.run_feed(entry, chunk, feed, seal))
+    }
+
+    fn run_feed<Args, R, I>(
+        &self,
+        entry: u64,
+        chunk: usize,
+        mut feed: Feed<I>,
+        seal: impl Fn(Batch) -> Batch,
+    ) -> Result<Vec<R>, TaskError>
+    where
+        Args: Serialize + 'static,
+        R: DeserializeOwned + 'static,
+        I: Iterator<Item = Args>,
+    {
+        let core = self.pool.core();
         let job = self.job(Order::Submitted);
         let length = feed.size_hint().0;
         self.meter.expect(feed.size_hint().1);
@@ -410,6 +426,41 @@ impl<'p> Options<'p> {
         Ok(AsyncResult::new(core.clone(), job, Slot::new(gather_all)))
     }
 
+    /// As [`Pool::starmap_async`], and calls `callback` once with all results or the first error, as
+    /// [`Pool::apply_async_with`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Options::map_async`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::Pool;
+    ///
+    /// let pool = Pool::new(2)?;
+    /// let powers = [(2, 10), (3, 4)];
+    /// let later = pool.chunk_size(1).starmap_async_with(u64::pow, powers, |all| assert!(all.is_ok()))?;
+    /// assert_eq!(later.get()?, [1024, 81]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn starmap_async_with<F, Args, I, C>(
+        self,
+        function: F,
+        items: I,
+        callback: C,
+    ) -> Result<AsyncResult<Vec<F::Output>>, TaskError>
+    where
+        F: Target<Args, Output: Serialize + DeserializeOwned + Send + 'static>,
+        Args: Serialize + DeserializeOwned + 'static,
+        I: IntoIterator<Item = Args>,
+        C: FnOnce(Result<&Vec<F::Output>, &TaskError>) + Send + 'static,
+    {
+        let (entry, batches) = self.encode_all(function, items)?;
+        let batches = batches.into_iter().map(Ok).collect();
+        self.pool.call_back(entry, self.terms, batches, gather_all, callback)
+    }
+
     /// As [`Pool::map_async`], and calls `callback` once with all results or the first error, as
     /// [`Pool::apply_async_with`] does.
     ///
@@ -444,9 +495,7 @@ impl<'p> Options<'p> {
         I: IntoIterator<Item = A>,
         C: FnOnce(Result<&Vec<F::Output>, &TaskError>) + Send + 'static,
     {
-        let (entry, batches) = self.encode_all(function, single(items))?;
-        let batches = batches.into_iter().map(Ok).collect();
-        self.pool.call_back(entry, self.terms, batches, gather_all, callback)
+        self.starmap_async_with(function, single(items), callback)
     }
 
     fn encode_all<F, Args, I>(&self, function: F, items: I) -> Result<(u64, Vec<Batch>), TaskError>
@@ -506,7 +555,8 @@ impl<'p> Options<'p> {
         I: IntoIterator<Item = A>,
     {
         let entry = self.check().and_then(|()| entry::name::<F, (A,)>(function));
-        let chunk = self.chunk.unwrap_or(1).min(MAX_CHUNK);
+        let chunk = self.terms.chunk(self.chunk).unwrap_or(1);
+        let chunk = chunk.min(self.pool.most_tasks()).min(MAX_CHUNK);
         let ahead = chunk.saturating_mul(2 * self.pool.most_workers());
         let window = self.window.unwrap_or(ahead);
         let plan = Plan { entry, order, chunk, window, terms: self.terms, meter: self.meter };

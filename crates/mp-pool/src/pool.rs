@@ -35,7 +35,7 @@ use crate::{AsyncResult, Error, Future, Retry, Stats, TaskError, Timeline};
 /// # Blocking
 ///
 /// Whoever waits for a result does the pool's dispatching meanwhile. Two threads of the pool sleep: one stands
-/// in when nobody waits, one starts workers and notices their end.
+/// in when nobody waits, one starts workers and notices their end; a third runs callbacks, if there are any.
 ///
 /// # If a process dies
 ///
@@ -108,6 +108,10 @@ impl Pool {
     #[must_use]
     pub fn workers(&self) -> usize {
         self.live.workers()
+    }
+
+    pub(crate) fn most_tasks(&self) -> usize {
+        self.live.most_tasks()
     }
 
     pub(crate) fn most_workers(&self) -> usize {
@@ -227,8 +231,7 @@ impl Pool {
     ///
     /// The callback runs in a thread of the pool, once; the result is ready when it has returned. If it panics, its
     /// panic becomes the result, as [`TaskError::Callback`], and the pool goes on. Callbacks run one at a time: a slow
-    /// one delays others, and the handing out of tasks while nobody waits for a result. It may use the pool, except for
-    /// `join`.
+    /// one delays others, but neither tasks nor limits. It may use the pool, except for `join`.
     ///
     /// # Errors
     ///
@@ -280,6 +283,7 @@ impl Pool {
         self.core().admits(true)?;
         let slot = Slot::new(gather);
         let core = self.core().clone();
+        core.prepare_callbacks();
         let job = Job::with_callback(Order::Submitted, terms, {
             let slot = slot.clone();
             Box::new(move |job| slot.settle_with(job, callback))

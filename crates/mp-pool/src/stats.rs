@@ -1,7 +1,6 @@
-//! What a pool has done, in numbers, as a table, and as a picture.
+//! What a pool has done, in numbers and as a table.
 
-use std::fmt::{self, Write as _};
-use std::io;
+use std::fmt;
 use std::time::Duration;
 
 /// What a pool has done so far, made by [`Pool::stats`](crate::Pool::stats).
@@ -31,7 +30,7 @@ pub struct Stats {
     pub pending: usize,
     /// Chunks that workers have, queued or running.
     pub in_flight: usize,
-    /// The chunks that took longest for each of their tasks, the slowest first.
+    /// The tasks that took longest, the slowest first; of tasks that were handed over together, the mean counts.
     pub slowest: Vec<Span>,
 }
 
@@ -55,7 +54,9 @@ pub struct WorkerStats {
     pub alive: bool,
 }
 
-/// When a worker was at work on a chunk.
+/// When a worker was at work on tasks of a chunk, whose results it handed over together.
+///
+/// Tasks that take 50 µs or more are handed over one by one, shorter ones together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Span {
@@ -69,8 +70,10 @@ pub struct Span {
     pub took: Duration,
     /// How many tasks it was.
     pub tasks: u32,
-    /// The place of the chunk in its call.
+    /// The place of the chunk in its call, or of the task where tasks travel alone.
     pub chunk: u64,
+    /// The place of the first of the tasks in the chunk.
+    pub first: u32,
 }
 
 impl Stats {
@@ -87,6 +90,17 @@ impl Stats {
         let waiting: Duration = self.workers.iter().map(|worker| worker.waiting).sum();
         let all = (working + waiting).as_secs_f64();
         if all > 0.0 { working.as_secs_f64() / all } else { 0.0 }
+    }
+}
+
+impl Span {
+    /// Which tasks it was, for people.
+    pub(crate) fn tasks(&self) -> String {
+        let Self { chunk, first, tasks, .. } = self;
+        match tasks {
+            1 => format!("chunk {chunk}, task {first}"),
+            _ => format!("chunk {chunk}, tasks {first} to {}", first + tasks.saturating_sub(1)),
+        }
     }
 }
 
@@ -119,110 +133,8 @@ impl fmt::Display for Stats {
         )?;
         for span in &self.slowest {
             let each = span.took / span.tasks.max(1);
-            writeln!(
-                f,
-                "slow: {} ms a task, chunk {} of {} tasks, pid {}",
-                ms(each),
-                span.chunk,
-                span.tasks,
-                span.pid
-            )?;
+            writeln!(f, "slow: {:>12} ms, {}, pid {}", ms(each), span.tasks(), span.pid)?;
         }
         Ok(())
-    }
-}
-
-/// What the workers of a pool did when, made by [`Pool::timeline`](crate::Pool::timeline).
-///
-/// # Examples
-///
-/// ```
-/// use mp_pool::Pool;
-///
-/// let pool = Pool::builder().workers(2).timeline(10_000).build()?;
-/// assert_eq!(pool.chunk_size(10).map(|x: u64| x * x, 0..100)?.len(), 100);
-/// let timeline = pool.timeline();
-/// assert_eq!(timeline.spans().len(), 10);
-/// let (mut picture, mut trace) = (Vec::new(), Vec::new());
-/// timeline.write_svg(&mut picture)?;
-/// timeline.write_trace(&mut trace)?; // For Perfetto and chrome://tracing.
-/// assert!(picture.starts_with(b"<svg") && trace.starts_with(b"{\"traceEvents\":["));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Debug, Default)]
-pub struct Timeline {
-    pub(crate) spans: Vec<Span>,
-}
-
-impl Timeline {
-    /// What was done, in the order in which it ended.
-    #[must_use]
-    pub fn spans(&self) -> &[Span] {
-        &self.spans
-    }
-
-    /// Writes a picture: a line for each place in the pool, a box for each chunk.
-    ///
-    /// # Errors
-    ///
-    /// Those of the writer.
-    pub fn write_svg(&self, mut out: impl io::Write) -> io::Result<()> {
-        const WIDTH: f64 = 1000.0;
-        const LINE: usize = 24;
-        let first = self.spans.iter().map(|span| span.begin).min().unwrap_or_default();
-        let last = self.spans.iter().map(|span| span.begin + span.took).max().unwrap_or_default();
-        let length = (last - first).as_secs_f64().max(1e-9);
-        let lines = self.spans.iter().map(|span| span.slot + 1).max().unwrap_or(0);
-        let height = LINE * (lines + 1);
-        let mut text = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{}\" height=\"{height}\" font-family=\"sans-serif\" font-size=\"11\">\n",
-            WIDTH as u64 + 60
-        );
-        for slot in 0..lines {
-            let y = LINE * slot + 16;
-            let _ = writeln!(text, "<text x=\"2\" y=\"{y}\">{slot}</text>");
-        }
-        for span in &self.spans {
-            let x = 40.0 + (span.begin - first).as_secs_f64() / length * WIDTH;
-            let width = (span.took.as_secs_f64() / length * WIDTH).max(0.2);
-            let _ = writeln!(
-                text,
-                "<rect x=\"{x:.2}\" y=\"{}\" width=\"{width:.2}\" height=\"18\" fill=\"hsl({},60%,60%)\"><title>chunk {}, {} tasks, {:.3} ms, pid {}</title></rect>",
-                LINE * span.slot + 3,
-                span.chunk * 47 % 360,
-                span.chunk,
-                span.tasks,
-                span.took.as_secs_f64() * 1e3,
-                span.pid
-            );
-        }
-        let _ = writeln!(text, "<text x=\"40\" y=\"{}\">{:.3} ms</text>", height - 6, length * 1e3);
-        text.push_str("</svg>\n");
-        out.write_all(text.as_bytes())
-    }
-
-    /// Writes a trace in the JSON format of Chrome, which Perfetto reads.
-    ///
-    /// # Errors
-    ///
-    /// Those of the writer.
-    pub fn write_trace(&self, mut out: impl io::Write) -> io::Result<()> {
-        let mut text = "{\"traceEvents\":[".to_owned();
-        for (index, span) in self.spans.iter().enumerate() {
-            let comma = if index == 0 { "" } else { "," };
-            let micros = |time: Duration| time.as_nanos() as f64 / 1e3;
-            let _ = write!(
-                text,
-                "{comma}\n{{\"name\":\"chunk {}\",\"ph\":\"X\",\"ts\":{:.3},\"dur\":{:.3},\"pid\":{},\"tid\":{},\"args\":{{\"tasks\":{}}}}}",
-                span.chunk,
-                micros(span.begin),
-                micros(span.took),
-                std::process::id(),
-                span.pid,
-                span.tasks
-            );
-        }
-        text.push_str("\n]}\n");
-        out.write_all(text.as_bytes())
     }
 }

@@ -16,6 +16,7 @@ use crate::dispatcher::{Remains, WorkerId};
 use crate::links::{Doorbell, RingLink};
 use crate::live::PoolCore;
 use crate::task::Line;
+use crate::trace::{PoolSpan, WorkerSpan};
 use crate::worker::{Initializer, Post, initialize, live, work};
 use crate::{Backend, Error, ErrorKind, TaskError};
 
@@ -171,16 +172,22 @@ pub(crate) struct Supervisor {
     core: Arc<PoolCore>,
     starter: Starter,
     control: UnixStream,
-    alive: Vec<(WorkerId, Body)>,
+    alive: Vec<(WorkerId, Body, WorkerSpan)>,
+    span: PoolSpan,
     limiter: Limiter,
     /// Starts that failed in a row.
     failures: u32,
 }
 
 impl Supervisor {
-    pub(crate) fn new(core: Arc<PoolCore>, starter: Starter, control: UnixStream) -> Self {
+    pub(crate) fn new(
+        core: Arc<PoolCore>,
+        starter: Starter,
+        control: UnixStream,
+        span: PoolSpan,
+    ) -> Self {
         let limiter = Limiter::new(Instant::now());
-        Self { core, starter, control, alive: Vec::new(), limiter, failures: 0 }
+        Self { core, starter, control, alive: Vec::new(), span, limiter, failures: 0 }
     }
 
     /// Gives a worker to the pool, or ends it if the pool has ended meanwhile.
@@ -198,7 +205,8 @@ impl Supervisor {
         drop(state);
         // It may have said that it is ready before anybody knew of it.
         self.core.bell.ring();
-        self.alive.push((id, body));
+        let span = self.span.worker(slot, body.pid());
+        self.alive.push((id, body, span));
     }
 
     pub(crate) fn run(mut self) {
@@ -266,11 +274,11 @@ impl Supervisor {
     /// Waits until a worker has died or somebody pokes, and buries the dead.
     fn watch(&mut self, deadline: Deadline) {
         let mut fds: Vec<BorrowedFd<'_>> = vec![self.control.as_fd()];
-        fds.extend(self.alive.iter().map(|(_, body)| body.sentinel()));
+        fds.extend(self.alive.iter().map(|(_, body, _)| body.sentinel()));
         let Ok(ready) = poll::readable(&fds, deadline) else {
             // Too many descriptors for a call, or no memory: look at each instead, now and then.
             std::thread::sleep(Duration::from_millis(10));
-            let dead: Vec<bool> = self.alive.iter().map(|(_, body)| !body.is_alive()).collect();
+            let dead: Vec<bool> = self.alive.iter().map(|(_, body, _)| !body.is_alive()).collect();
             return self.bury(&dead);
         };
         if ready.first().is_some_and(|&poked| poked) {
@@ -294,12 +302,15 @@ impl Supervisor {
             }
             !is_dead
         });
-        for (id, body) in buried {
+        for (id, body, span) in buried {
             let death = body.wait();
             let mut state = self.core.lock();
             let remains = state.dispatcher.bury(id, death);
             let readied = state.dispatcher.readied();
+            let (did, ended) = (state.dispatcher.last_ended(), state.dispatcher.ended().is_some());
             drop(state);
+            let lost = !ended && remains.is_some_and(|remains| !remains.expected);
+            span.end(death, lost, did.as_ref().filter(|_| remains.is_some()));
             if let Some(remains) = remains {
                 self.limiter.note(remains, readied);
             }

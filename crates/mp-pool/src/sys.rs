@@ -5,6 +5,14 @@ use std::time::Duration;
 
 use crate::transport::Usage;
 
+/// The time, in nanoseconds, by a clock that all processes of the machine share.
+pub(crate) fn now() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is writable.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
+}
+
 /// Lets Ctrl-C, which the terminal sends to all processes of the job, be the parent's to decide about.
 pub(crate) fn ignore_interrupts() {
     // SAFETY: ignoring a signal installs no handler.

@@ -26,9 +26,13 @@ impl Terms {
         self.soft.is_some() || self.hard.is_some() || self.memory.is_some() || self.cpu.is_some()
     }
 
-    /// Tasks travel alone unless the call says otherwise: each has its own limits and attempts.
-    pub(crate) fn travel_alone(&self) -> bool {
-        self.are_limited() || self.retry.is_some()
+    /// How many tasks may travel together, of so many that the call says. They travel alone unless it says otherwise: each has its
+    /// own limits and attempts.
+    pub(crate) fn chunk(&self, wanted: Option<usize>) -> Option<usize> {
+        if self.retry.is_some_and(|retry| retry.is_for_panics()) {
+            return Some(1);
+        }
+        wanted.or((self.are_limited() || self.retry.is_some()).then_some(1))
     }
 }
 
@@ -72,7 +76,7 @@ impl Retry {
         Self { times, delay: Duration::ZERO, backoff: 1, panics: false, limits: false }
     }
 
-    /// Runs it again when it panicked, too.
+    /// Runs it again when it panicked, too. Such tasks travel one by one, whatever the chunk size.
     pub fn on_panic(mut self) -> Self {
         self.panics = true;
         self
@@ -94,6 +98,11 @@ impl Retry {
     pub fn backoff(mut self, factor: u32) -> Self {
         self.backoff = factor;
         self
+    }
+
+    /// Panics are to be told apart task by task.
+    pub(crate) fn is_for_panics(&self) -> bool {
+        self.panics
     }
 
     /// After what delay to run it again that failed so at this attempt, counted from zero; `None` if not at all.

@@ -42,6 +42,8 @@ pub(crate) enum Reply {
         items: u32,
         /// How long they took, in nanoseconds.
         nanos: u64,
+        /// When the last of them was done, by the clock of [`sys::now`](crate::sys::now).
+        end: u64,
         /// At least one of them panicked.
         panicked: bool,
         result: Message,

@@ -1,14 +1,12 @@
 //! What runs in a worker process.
 
-use std::cell::Cell;
-use std::panic;
-use std::time::{Duration, Instant};
-
 use mp_process::Panic;
 use mp_queue::GetError;
 use mp_queue::channel::Channel;
 use mp_wire::{Deadline, Fd, Message};
 use serde::{Deserialize, Serialize};
+use std::cell::Cell;
+use std::panic;
 
 use crate::batch::{Batch, Encoder};
 use crate::core::Bell;
@@ -16,6 +14,7 @@ use crate::entry::{self, Thunk, chain};
 use crate::links::{Answer, Doorbell, Order};
 use crate::sys;
 use crate::task::{self, Line, Run};
+use crate::trace;
 
 /// What a worker is given when it is started.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -65,8 +64,8 @@ pub(crate) fn work(post: Post) {
 
 /// The life of a worker in whatever it lives; says whether it ended in order.
 pub(crate) fn live(post: Post, line: Option<Line>) -> bool {
-    let Post { orders, replies, bell, initializers, exit, .. } = post;
-    let worker = Worker { replies, bell, line };
+    let Post { orders, replies, bell, slot, initializers, exit, .. } = post;
+    let worker = Worker { replies, bell, line, slot };
 
     if let Err(message) = initialize(&initializers) {
         return worker.say(&Answer::failed(), message.as_bytes());
@@ -92,6 +91,7 @@ struct Worker {
     replies: Channel,
     bell: Doorbell,
     line: Option<Line>,
+    slot: usize,
 }
 
 impl Worker {
@@ -119,32 +119,33 @@ impl Worker {
             };
             known = Some((order.entry, thunk));
 
-            let mut start = Instant::now();
+            let mut start = sys::now();
             let mut left = order.end - order.from;
             let mut hand_over = |batch: Batch| {
-                let now = Instant::now();
+                let now = sys::now();
                 let items = batch.items.min(left);
                 left -= items;
                 // If it fails, so does the last one, after which the worker ends.
-                self.answer(order.id, now - std::mem::replace(&mut start, now), &batch, items);
+                self.answer(order.id, (std::mem::replace(&mut start, now), now), &batch, items);
             };
             task::enter(self.line.as_ref(), order.id);
             let range = (order.from, order.end);
             let mut run = Run::new(self.line.as_ref(), order.id, range, &mut hand_over);
-            let batch = in_task(|| thunk(&message.bytes, &message.fds, &mut run));
+            let batch = trace::tasks(self.slot, order.id, range, || {
+                in_task(|| thunk(&message.bytes, &message.fds, &mut run))
+            });
             message.fds.clear();
             message.bytes.clear();
             message.bytes.shrink_to(KEEP);
-            let answered = self.answer(order.id, start.elapsed(), &batch, left);
+            let answered = self.answer(order.id, (start, sys::now()), &batch, left);
             if !answered {
                 return false;
             }
         }
     }
 
-    fn answer(&self, id: u64, took: Duration, batch: &Batch, items: u32) -> bool {
-        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        let answer = Answer::done(id, nanos, items, batch.panicked);
+    fn answer(&self, id: u64, times: (u64, u64), batch: &Batch, items: u32) -> bool {
+        let answer = Answer::done(id, times, items, batch.panicked);
         if let Err(error) = self.send(&answer, &batch.bytes, &batch.fds) {
             let mut failures = Encoder::<()>::new();
             for _ in 0..items {
@@ -162,9 +163,14 @@ impl Worker {
     }
 
     fn send(&self, answer: &Answer, bytes: &[u8], fds: &[Fd]) -> Result<(), String> {
+        if cfg!(mp_bug = "pool_bell_first") {
+            self.bell.ring();
+        }
         let sent = self.replies.put(&[bytes, &answer.to_bytes()], fds, Deadline::NEVER);
         sent.map_err(|error| chain(&error))?;
-        self.bell.ring();
+        if !cfg!(mp_bug = "pool_bell_first") {
+            self.bell.ring();
+        }
         Ok(())
     }
 }

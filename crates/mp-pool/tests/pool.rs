@@ -172,6 +172,33 @@ fn callbacks_run_when_nobody_waits() {
     });
 }
 
+/// PL-39, W-05, W-07: tasks are handed out and limits kept while a callback takes its time.
+#[test]
+fn a_callback_that_takes_long_holds_up_no_task() {
+    guarded(|| {
+        let pool = Pool::new(1).unwrap();
+        let (here, there) = std::sync::mpsc::channel();
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let slow = pool.apply_async_with(square, (1,), move |_| {
+            here.send(()).unwrap();
+            wait.recv().unwrap();
+        });
+        there.recv().unwrap();
+        // Nobody waits for these: the pool itself has to see to them, more than its worker can have queued.
+        let many: Vec<_> = (0..300).map(|x| pool.apply_async(square, (x,)).unwrap()).collect();
+        let limit = std::time::Duration::from_millis(1);
+        let late = pool.timeout(limit).apply_async(nap, (3_600_000,)).unwrap();
+        let stats = || pool.stats();
+        while stats().tasks() < 301 || stats().pending + stats().in_flight > 0 {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        go.send(()).unwrap();
+        assert_eq!(slow.unwrap().get().unwrap(), 1);
+        assert!(matches!(late.get(), Err(TaskError::TimeLimit)));
+        assert!(many.into_iter().all(|result| result.get().is_ok()));
+    });
+}
+
 #[test]
 fn pl_39_a_panicking_callback_is_the_result() {
     guarded(|| {

@@ -30,6 +30,7 @@ pub mod robust;
 mod rwlock;
 pub mod segment;
 mod semaphore;
+pub mod shelf;
 mod slots;
 mod sys;
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod error;
 mod get;
 mod layout;
 mod lend;
+mod pace;
 mod put;
 mod record;
 
@@ -18,15 +19,18 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 pub use self::error::{GetError, PutError, PutManyError};
 pub use self::get::Target;
+pub(crate) use self::layout::Apart;
 use self::layout::{
     ARENA, BACKED, HEADER_AT, Head, Header, Place, Tail, UNIT, arena_size, arena_start,
 };
 pub use self::lend::{Lent, Reservation};
+use self::pace::Pace;
 use crate::object::hash;
 use crate::robust::LockError;
 use crate::robust::linked::{Cell, keep};
 use crate::segment::{HEADER_LEN, Segment, View};
 use crate::wait::{Source, Waitable};
+use crate::word::CommitWord;
 use crate::{Error, ErrorKind};
 use mp_wire::Spin;
 
@@ -86,6 +90,7 @@ pub struct Ring {
 struct Local {
     put: Spin,
     get: Spin,
+    pace: Pace,
 }
 
 /// What a record carries beside its bytes.
@@ -599,6 +604,18 @@ impl Ring {
             // A commit without an item.
             self.publish(&tail);
         }
+    }
+
+    /// The word that counts when items are put, and when the ring is closed.
+    #[must_use]
+    pub fn puts(&self) -> &CommitWord {
+        self.header.tail.word()
+    }
+
+    /// The word that counts when items are taken, and when the ring is closed.
+    #[must_use]
+    pub fn takes(&self) -> &CommitWord {
+        self.header.head.word()
     }
 
     /// Closes the ring for everybody: puts fail from now on, gets take what is left. Whoever waits is woken.

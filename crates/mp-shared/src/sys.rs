@@ -1,8 +1,12 @@
 //! The system calls of this crate that carry raw pointers or that no safe crate offers.
-#![expect(unsafe_code, reason = "futex, get_robust_list, mmap and uname take raw pointers")]
+#![expect(
+    unsafe_code,
+    reason = "futex, get_robust_list, mmap and uname take raw pointers, pidfd_open gives a raw descriptor"
+)]
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -255,6 +259,17 @@ pub(crate) fn process_id() -> u32 {
     // SAFETY: takes nothing, cannot fail. (`std::process::id` is the same call.)
     let id = unsafe { libc::getpid() };
     id as u32
+}
+
+/// A descriptor of a process, which can be read when it has ended.
+pub(crate) fn pidfd_open(process: u32) -> io::Result<OwnedFd> {
+    // SAFETY: takes numbers; gives a new descriptor, closed on exec, or -1.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, process, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is new and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
 /// Maps one page that the kernel zeroes in a forked child; `None` where it cannot.

@@ -106,19 +106,24 @@ impl<L: Link> Dispatcher<L> {
         if ticket.unit.parcel.items() > 1 {
             ticket.split();
         }
-        self.finish(&ticket.unit, culprit, 1, Err(error.clone()));
-        let parts = ticket.unit.parts.clone();
-        let rest = |from, end| {
-            let Unit { job, place, parcel, .. } = &ticket.unit;
-            let (bytes, fds) = (parcel.bytes.clone(), parcel.fds.clone());
-            let parcel = Parcel { id: 0, from, end, entry: parcel.entry, bytes, fds };
-            Unit { parts: parts.clone(), ..Unit::new(job.clone(), *place, parcel) }
-        };
+        let retry = ticket.unit.job.terms.retry.filter(|_| ticket.unit.parcel.items() > 1);
+        let delay = retry.and_then(|retry| retry.after(0, Failure::Error(error)));
+        if delay.is_none() {
+            self.finish(&ticket.unit, culprit, 1, Err(error.clone()));
+        }
         // What comes first is put in front last.
-        for (from, end) in [(culprit + 1, end), (next, culprit)] {
-            if from < end {
-                self.delay(rest(from, end), Duration::ZERO);
-            }
+        if culprit + 1 < end {
+            let after = ticket.unit.section(culprit + 1, end);
+            self.delay(after, Duration::ZERO);
+        }
+        if let Some(delay) = delay {
+            let mut again = ticket.unit.section(culprit, culprit + 1);
+            again.attempts = 1;
+            self.delay(again, delay);
+        }
+        if next < culprit {
+            let before = ticket.unit.section(next, culprit);
+            self.delay(before, Duration::ZERO);
         }
     }
 

@@ -1,7 +1,8 @@
 //! Keeps account of what workers do.
 
 use super::*;
-use crate::stats::{Span, Stats, Timeline, WorkerStats};
+use crate::Timeline;
+use crate::stats::{Span, Stats, WorkerStats};
 
 /// Of how many workers that have ended the account is kept.
 const ENDED: usize = 256;
@@ -28,6 +29,16 @@ pub(super) struct Account {
     tasks: u64,
 }
 
+/// Tasks of a unit that are done.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Done {
+    pub(super) chunk: u64,
+    pub(super) first: u32,
+    pub(super) tasks: u32,
+    pub(super) nanos: u64,
+    pub(super) end: u64,
+}
+
 impl<L: Link> Dispatcher<L> {
     /// Keeps what the latest units were.
     pub(crate) fn keep_timeline(&mut self, units: usize) {
@@ -41,12 +52,12 @@ impl<L: Link> Dispatcher<L> {
         }
     }
 
-    /// Notes a unit that is done.
-    pub(super) fn record_unit(&mut self, slot: usize, ticket: &Ticket) {
-        let begin_of_pool = self.started;
+    /// Notes tasks that are done, which came in one reply.
+    pub(super) fn record_done(&mut self, slot: usize, done: Done) {
+        let epoch = self.epoch;
         let Some(worker) = &mut self.workers[slot] else { return };
-        let took = Duration::from_nanos(ticket.nanos);
-        let tasks = ticket.unit.parcel.items();
+        let Done { chunk, first, tasks, nanos, end } = done;
+        let took = Duration::from_nanos(nanos);
         worker.account.working += took;
         worker.account.tasks += u64::from(tasks);
         let slowest = &mut self.record.slowest;
@@ -56,9 +67,8 @@ impl<L: Link> Dispatcher<L> {
         if !is_slow && self.record.keep == 0 {
             return;
         }
-        let begin = worker.since.duration_since(begin_of_pool).saturating_sub(took);
-        let (pid, chunk) = (worker.link.pid(), ticket.unit.place);
-        let span = Span { pid, slot, begin, took, tasks, chunk };
+        let begin = Duration::from_nanos(end.saturating_sub(epoch).saturating_sub(nanos));
+        let span = Span { pid: worker.link.pid(), slot, begin, took, tasks, chunk, first };
         if is_slow {
             let at = slowest.partition_point(|other| other.took / other.tasks.max(1) >= each);
             slowest.insert(at, span);
@@ -79,6 +89,11 @@ impl<L: Link> Dispatcher<L> {
         }
         self.record.restarts += 1;
         self.record.ended.push_back(worker.stats(slot, false));
+    }
+
+    /// What the worker has done that ended last.
+    pub(crate) fn last_ended(&self) -> Option<WorkerStats> {
+        self.record.ended.back().cloned()
     }
 
     pub(crate) fn stats(&self) -> Stats {

@@ -57,7 +57,7 @@ impl Fake {
             let items = end - from - state.answered;
             state.at.1 = end;
             let result = Message { bytes: id.to_ne_bytes().into(), fds: Vec::new() };
-            state.replies.push_back(Reply::Done { id, items, nanos, panicked, result });
+            state.replies.push_back(Reply::Done { id, items, nanos, end: nanos, panicked, result });
         }
     }
 
@@ -68,7 +68,7 @@ impl Fake {
             state.answered += items;
             state.at.1 = from + state.answered;
             let (nanos, panicked, result) = (1, false, Message::default());
-            state.replies.push_back(Reply::Done { id, items, nanos, panicked, result });
+            state.replies.push_back(Reply::Done { id, items, nanos, end: nanos, panicked, result });
         }
     }
 
@@ -346,6 +346,24 @@ fn a_worker_is_let_go_when_it_has_had_its_number_of_tasks() {
 }
 
 #[test]
+fn a_chunk_is_divided_where_the_number_of_tasks_is_reached() {
+    let mut dispatcher = Dispatcher::new(Fleet::fixed(1), Some(4));
+    let job = Arc::new(Job::new(Order::Submitted));
+    dispatcher.submit(unit_of(&job, 10));
+    let mut ran = Vec::new();
+    while dispatcher.outstanding() > 0 {
+        let fake = Fake::default().ready();
+        let id = dispatcher.add_worker(0, fake.clone());
+        dispatcher.collect();
+        ran.extend(fake.0.lock().orders.iter().map(|order| (order.from, order.end)));
+        while fake.run(SHORT) {}
+        dispatcher.bury(id, Death::Exited(0));
+    }
+    assert_eq!(ran, [(0, 4), (4, 8), (8, 10)]);
+    assert_eq!(outcomes(&job), [true; 10]);
+}
+
+#[test]
 fn the_end_of_the_pool_is_an_error_of_all_that_is_outstanding() {
     let (mut dispatcher, fakes, ids, job) = pool(2);
     submit(&mut dispatcher, &job, 10);
@@ -401,6 +419,7 @@ fn a_worker_that_talks_nonsense_is_ended() {
         id: 999,
         items: 1,
         nanos: 1,
+        end: 1,
         panicked: false,
         result: Message::default(),
     });
@@ -551,6 +570,33 @@ fn what_failed_is_run_again_as_often_as_was_said() {
         (vec![true], 0),
         "it has had its chances"
     );
+}
+
+#[test]
+fn of_a_chunk_only_the_task_that_failed_is_run_again() {
+    let (mut dispatcher, fakes, ids, _) = pool(1);
+    let job = limited(Terms { retry: Some(crate::Retry::times(1)), ..Terms::default() });
+    dispatcher.submit(unit_of(&job, 5));
+    fakes[0].take();
+    fakes[0].go(2);
+    dispatcher.bury(ids[0], Death::Killed(9));
+    let heir = Fake::default().ready();
+    let id = dispatcher.add_worker(0, heir.clone());
+    let taken = |fake: &Fake| {
+        fake.take();
+        fake.0.lock().taken.as_ref().map(|order| (order.from, order.end))
+    };
+    assert_eq!(taken(&heir), Some((0, 2)));
+    heir.answer(LONG);
+    assert_eq!(taken(&heir), Some((2, 3)));
+    dispatcher.bury(id, Death::Killed(9));
+    assert_eq!(job.tasks_done(), 3, "it has had its chance");
+    let last = Fake::default().ready();
+    dispatcher.add_worker(0, last.clone());
+    while last.run(LONG) {
+        dispatcher.collect();
+    }
+    assert_eq!(outcomes(&job), [true, true, false, true, true]);
 }
 
 #[test]
