@@ -1,61 +1,88 @@
 //! Where a message goes that is received.
 
-use std::mem;
-
-use mp_wire::{Delivery, Error, Message, Payload};
+use mp_wire::{Buffer, Delivery, Error, Fd, Payload};
 
 /// A message that has been received, or is to be.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Inbox<'a> {
-    /// Its bytes, unless they are elsewhere, and its descriptors.
-    pub(crate) message: Message,
-    /// Bytes that came in memory of their own.
-    large: Option<Payload>,
-    /// Where bytes go straight, if there is room for all.
-    buffer: Option<&'a mut [u8]>,
-    /// So many went there.
-    filled: Option<usize>,
+    place: Place<'a>,
+    /// Bytes that came in a packet, or in memory of their own.
+    payload: Option<Payload>,
+    pub(crate) fds: Vec<Fd>,
+}
+
+/// Where bytes of the ring go.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is made where it is used, on the stack")]
+enum Place<'a> {
+    /// They are looked at once.
+    Buffer(Buffer),
+    /// They are given away.
+    Vector(Vec<u8>),
+    /// They are wanted here, if there is room for all; so many are here, or else they are in the vector.
+    Slice(&'a mut [u8], Option<usize>, Vec<u8>),
 }
 
 impl<'a> Inbox<'a> {
-    pub(crate) fn new(message: Message) -> Self {
-        Self { message, ..Self::default() }
+    fn new(place: Place<'a>) -> Self {
+        Self { place, payload: None, fds: Vec::new() }
     }
 
-    /// One for a message that is to go into a buffer.
-    pub(crate) fn over(message: Message, buffer: &'a mut [u8]) -> Self {
-        Self { message, buffer: Some(buffer), ..Self::default() }
+    /// One for a message that is looked at and dropped.
+    #[inline]
+    pub(crate) fn to_look_at() -> Self {
+        Self::new(Place::Buffer(Buffer::new()))
     }
 
-    pub(crate) fn clear(&mut self) {
-        self.message.fds.clear();
-        self.large = None;
-        self.filled = None;
+    /// One for a message whose bytes are given away.
+    pub(crate) fn to_give_away() -> Self {
+        Self::new(Place::Vector(Vec::new()))
+    }
+
+    /// One for a message that is to go into a slice.
+    pub(crate) fn over(slice: &'a mut [u8]) -> Self {
+        Self::new(Place::Slice(slice, None, Vec::new()))
     }
 
     /// Takes over a message that came in a packet.
     pub(crate) fn put(&mut self, delivery: Delivery) {
-        self.message.fds = delivery.fds;
-        self.large = Some(delivery.payload);
+        self.fds = delivery.fds;
+        self.payload = Some(delivery.payload);
     }
 
-    /// The place for a message of this length in the buffer, if it fits there.
+    /// Takes over bytes, which `read` puts into a slice of that length, or into an empty vector.
     #[inline]
-    pub(crate) fn place(&mut self, len: usize) -> Option<&mut [u8]> {
-        let place = self.buffer.as_deref_mut()?.get_mut(..len)?;
-        self.filled = Some(len);
-        Some(place)
+    pub(crate) fn fill<R>(&mut self, len: usize, read: impl FnOnce(Target<'_>) -> R) -> R {
+        match &mut self.place {
+            Place::Buffer(buffer) => {
+                // Twice, for the compiler does not see that the first is over.
+                if buffer.room(len).is_none() {
+                    return read(Target::Vector(buffer.large(len)));
+                }
+                read(Target::Slice(buffer.room(len).unwrap_or_default()))
+            }
+            Place::Vector(vector) => read(Target::Vector(vector)),
+            Place::Slice(slice, filled, vector) => match slice.get_mut(..len) {
+                Some(slice) => {
+                    *filled = Some(len);
+                    read(Target::Slice(slice))
+                }
+                None => read(Target::Vector(vector)),
+            },
+        }
     }
 
-    #[inline]
-    pub(crate) fn len(&self) -> usize {
-        self.filled.unwrap_or_else(|| self.bytes().len())
-    }
-
-    /// The bytes, unless they went into the buffer.
     #[inline]
     pub(crate) fn bytes(&self) -> &[u8] {
-        self.large.as_deref().unwrap_or(&self.message.bytes)
+        if let Some(payload) = &self.payload {
+            return payload;
+        }
+        match &self.place {
+            Place::Buffer(buffer) => buffer.bytes(),
+            Place::Vector(vector) => vector,
+            Place::Slice(slice, Some(len), _) => slice.get(..*len).unwrap_or_default(),
+            Place::Slice(_, None, vector) => vector,
+        }
     }
 
     /// The bytes as this process's own.
@@ -64,22 +91,36 @@ impl<'a> Inbox<'a> {
     }
 
     pub(crate) fn into_payload(self) -> Payload {
-        self.large.unwrap_or_else(|| self.message.bytes.into())
+        match (self.payload, self.place) {
+            (Some(payload), _) => payload,
+            (None, Place::Vector(vector) | Place::Slice(_, None, vector)) => vector.into(),
+            (None, Place::Buffer(buffer)) => buffer.bytes().to_vec().into(),
+            (None, Place::Slice(slice, Some(len), _)) => {
+                slice.get(..len).unwrap_or_default().to_vec().into()
+            }
+        }
     }
 
-    /// Sees to it that the bytes are in the buffer; gives their number, or all of them if there is no room.
-    pub(crate) fn fill(&mut self) -> Result<usize, Result<Vec<u8>, Error>> {
-        if let Some(len) = self.filled {
-            return Ok(len);
+    /// Sees to it that the bytes are in the slice; gives their number, or all of them if there is no room.
+    pub(crate) fn settle(mut self) -> Result<usize, Result<Vec<u8>, Error>> {
+        if let Place::Slice(slice, filled, _) = &mut self.place {
+            if let (None, Some(len)) = (&self.payload, *filled) {
+                return Ok(len);
+            }
+            if let Some(payload) = &self.payload
+                && let Some(slice) = slice.get_mut(..payload.len())
+            {
+                slice.copy_from_slice(payload);
+                return Ok(payload.len());
+            }
         }
-        let bytes = self.large.as_deref().unwrap_or(&self.message.bytes);
-        if let Some(place) = self.buffer.as_deref_mut().and_then(|all| all.get_mut(..bytes.len())) {
-            place.copy_from_slice(bytes);
-            return Ok(bytes.len());
-        }
-        Err(match self.large.take() {
-            Some(payload) => payload.into_vec(),
-            None => Ok(mem::take(&mut self.message.bytes)),
-        })
+        Err(self.into_vec())
     }
+}
+
+/// Where the bytes of one record are to be written.
+pub(crate) enum Target<'a> {
+    /// As long as they are.
+    Slice(&'a mut [u8]),
+    Vector(&'a mut Vec<u8>),
 }

@@ -4,13 +4,12 @@
 //! which other processes share. Each call says for itself that it does not wait, and waiting is done in `poll`. Over TCP
 //! a [`Stream`] cuts the bytes into messages.
 
-use std::cell::Cell;
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use mp_wire::{Deadline, Delivery, Fd, Limits, Message, Payload, Spin, poll, socket};
+use mp_wire::{Deadline, Delivery, Fd, Limits, Payload, Spin, poll, socket};
 use serde::de::{self, DeserializeOwned};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -21,17 +20,6 @@ use crate::{Peer, RecvError, SendError, peer, registry, sys};
 
 /// Whether looking before sleeping has been paying off in this process.
 static SPIN: Spin = Spin::new();
-
-/// The most memory that a thread keeps for the next message.
-const KEPT: usize = 1 << 20;
-
-thread_local! {
-    /// Messages are encoded here, so that a small one takes no memory of its own.
-    static SCRATCH: Cell<Option<Message>> = const { Cell::new(None) };
-
-    /// Messages are received here before they are decoded.
-    static RECEIVED: Cell<Option<Message>> = const { Cell::new(None) };
-}
 
 #[derive(Clone, Debug)]
 pub(crate) struct Link {
@@ -111,47 +99,31 @@ impl Link {
         value: &T,
         deadline: Deadline,
     ) -> Result<(), SendError> {
-        // Taken, not borrowed: a `Serialize` may send a message itself.
-        let mut message = SCRATCH.take().unwrap_or_default();
-        let result = mp_wire::encode_into(value, &mut message)
-            .map_err(SendError::from_wire)
-            .and_then(|()| self.send_message(&message, deadline));
-        message.fds.clear();
-        if message.bytes.capacity() <= KEPT {
-            SCRATCH.set(Some(message));
-        }
-        result
+        mp_wire::encode_with(value, |bytes, fds| self.send_parts(bytes, fds, deadline))
+            .map_err(SendError::from_wire)?
     }
 
-    pub(crate) fn send_message(
+    #[inline]
+    pub(crate) fn send_parts(
         &self,
-        message: &Message,
+        bytes: &[u8],
+        fds: &[Fd],
         deadline: Deadline,
     ) -> Result<(), SendError> {
         match &self.carrier {
-            Carrier::Packets(socket) => {
-                let sent = socket::send(socket, &message.bytes, &message.fds, deadline);
-                sent.map_err(SendError::from_wire)
-            }
             Carrier::Ringed(socket, ring) => {
-                let sent = ring.send(socket, &message.bytes, &message.fds, deadline);
-                sent.map_err(SendError::from_wire)
+                ring.send(socket, bytes, fds, deadline).map_err(SendError::from_wire)
             }
-            Carrier::Stream(_) if !message.fds.is_empty() => Err(stream::no_descriptors()),
-            Carrier::Stream(stream) => stream.send(&message.bytes, deadline),
+            Carrier::Packets(socket) => {
+                socket::send(socket, bytes, fds, deadline).map_err(SendError::from_wire)
+            }
+            Carrier::Stream(_) if !fds.is_empty() => Err(stream::no_descriptors()),
+            Carrier::Stream(stream) => stream.send(bytes, deadline),
         }
     }
 
     pub(crate) fn send_bytes(&self, bytes: &[u8], deadline: Deadline) -> Result<(), SendError> {
-        match &self.carrier {
-            Carrier::Packets(socket) => {
-                socket::send(socket, bytes, &[], deadline).map_err(SendError::from_wire)
-            }
-            Carrier::Ringed(socket, ring) => {
-                ring.send(socket, bytes, &[], deadline).map_err(SendError::from_wire)
-            }
-            Carrier::Stream(stream) => stream.send(bytes, deadline),
-        }
+        self.send_parts(bytes, &[], deadline)
     }
 
     pub(crate) fn flush(&self, deadline: Deadline) -> Result<(), SendError> {
@@ -169,24 +141,19 @@ impl Link {
     }
 
     pub(crate) fn recv<T: DeserializeOwned>(&self, deadline: Deadline) -> Result<T, RecvError> {
-        // Taken, not borrowed: a `Deserialize` may receive a message itself.
-        let mut inbox = Inbox::new(RECEIVED.take().unwrap_or_default());
-        let result = self.recv_message(&mut inbox, deadline).and_then(|()| {
-            let decoded = mp_wire::decode(inbox.bytes(), &inbox.message.fds);
-            decoded.map_err(RecvError::from_wire)
-        });
-        keep(inbox);
-        result
+        let mut inbox = Inbox::to_look_at();
+        self.recv_message(&mut inbox, deadline)?;
+        mp_wire::decode(inbox.bytes(), &inbox.fds).map_err(RecvError::from_wire)
     }
 
     pub(crate) fn recv_bytes(&self, deadline: Deadline) -> Result<Vec<u8>, RecvError> {
-        let mut inbox = Inbox::default();
+        let mut inbox = Inbox::to_give_away();
         self.recv_message(&mut inbox, deadline)?;
         inbox.into_vec().map_err(RecvError::from_wire)
     }
 
     pub(crate) fn recv_payload(&self, deadline: Deadline) -> Result<Payload, RecvError> {
-        let mut inbox = Inbox::default();
+        let mut inbox = Inbox::to_give_away();
         self.recv_message(&mut inbox, deadline)?;
         Ok(inbox.into_payload())
     }
@@ -196,15 +163,12 @@ impl Link {
         buffer: &mut [u8],
         deadline: Deadline,
     ) -> Result<usize, RecvError> {
-        let mut inbox = Inbox::over(RECEIVED.take().unwrap_or_default(), buffer);
-        let result = self.recv_message(&mut inbox, deadline).and_then(|()| {
-            inbox.fill().map_err(|bytes| match bytes {
-                Ok(bytes) => RecvError::BufferTooShort(bytes),
-                Err(error) => RecvError::from_wire(error),
-            })
-        });
-        keep(inbox);
-        result
+        let mut inbox = Inbox::over(buffer);
+        self.recv_message(&mut inbox, deadline)?;
+        inbox.settle().map_err(|bytes| match bytes {
+            Ok(bytes) => RecvError::BufferTooShort(bytes),
+            Err(error) => RecvError::from_wire(error),
+        })
     }
 
     fn recv_message(&self, inbox: &mut Inbox<'_>, deadline: Deadline) -> Result<(), RecvError> {
@@ -247,14 +211,6 @@ impl Link {
             Carrier::Ringed(socket, ring) => Ok(ring.poll(socket, deadline)?),
             Carrier::Stream(stream) => stream.poll(self.max, deadline),
         }
-    }
-}
-
-/// Keeps the memory of a message that was received for the next one.
-fn keep(mut inbox: Inbox<'_>) {
-    inbox.clear();
-    if inbox.message.bytes.capacity() <= KEPT {
-        RECEIVED.set(Some(inbox.message));
     }
 }
 

@@ -1,4 +1,4 @@
-//! An array whose parts are locked apart.
+#![doc = include_str!("chunked/README.md")]
 #![expect(unsafe_code, reason = "a guard refers to the elements in shared memory")]
 
 mod guard;

@@ -150,7 +150,7 @@ impl AsyncLink {
     }
 
     async fn send_message(&self, message: Message) -> Result<(), SendError> {
-        self.send_with(|| self.link().send_message(&message, Deadline::NOW)).await
+        self.send_with(|| self.link().send_parts(&message.bytes, &message.fds, Deadline::NOW)).await
     }
 
     async fn send_with(

@@ -95,7 +95,7 @@ impl Ring {
     ) -> Result<(), Error> {
         let Inner { recv, spin, long, .. } = &*self.0;
         recv.recv(socket, inbox, limits, deadline, spin, long)?;
-        self.0.note(inbox.len());
+        self.0.note(inbox.bytes().len());
         Ok(())
     }
 

@@ -14,7 +14,7 @@ use mp_wire::{Deadline, Error, ErrorKind, Fd, Limits, Spin, peek, poll};
 
 use super::lane::{Lane, Place, Record, Turn, corrupt};
 use super::word::{ATTENDING, DETACHED, GRABBING, PROMISED, Word, advance};
-use crate::inbox::Inbox;
+use crate::inbox::{Inbox, Target};
 use crate::sys;
 
 /// How long to look for a message that a sender is copying.
@@ -37,7 +37,7 @@ enum Step {
 const PASSING: u64 = ATTENDING | PROMISED;
 
 impl Lane {
-    /// Receives a message into `inbox`, in place of what that held.
+    /// Receives a message into `inbox`, which has none yet.
     pub(super) fn recv(
         &self,
         socket: &Fd,
@@ -47,7 +47,6 @@ impl Lane {
         spin: &Spin,
         long: &AtomicUsize,
     ) -> Result<(), Error> {
-        inbox.clear();
         let Some(turn) = self.receive_turn(socket, deadline)? else { return Err(empty()) };
         let mut looked = deadline == Deadline::NOW;
         loop {
@@ -141,6 +140,9 @@ impl Lane {
             thread::yield_now();
             bounded && deadline.is_past()
         });
+        if !self.word().has(PASSING) {
+            return;
+        }
         let start = Instant::now();
         // The other side may be copying what we sent, or what it sends.
         let time = Duration::from_nanos(long.load(Relaxed) as u64 / COPIED_PER_NANO);
@@ -229,10 +231,10 @@ impl Lane {
         inbox: &mut Inbox<'_>,
     ) -> Result<(), Error> {
         let result = if place.len <= limits.bytes {
-            let read = match inbox.place(place.len) {
-                Some(buffer) => self.read_into(&place, buffer),
-                None => self.read(&place, &mut inbox.message.bytes),
-            };
+            let read = inbox.fill(place.len, |target| match target {
+                Target::Slice(slice) => self.read_into(&place, slice),
+                Target::Vector(vector) => self.read(&place, vector),
+            });
             read.map_err(|error| {
                 Error::from_io("no memory for the message", io::Error::other(error))
             })
@@ -295,6 +297,11 @@ impl Lane {
         loop {
             let word = self.word();
             if !word.outstanding() || word.tail() != self.head() {
+                return Ok(());
+            }
+            if cfg!(mp_bug = "pipe_discard_first") {
+                self.clear(socket, word)?;
+                self.update(Word::take_all);
                 return Ok(());
             }
             if self.change(word, word.take_all()) {

@@ -33,7 +33,7 @@ impl Lane {
         if self.ended.load(Relaxed) != 0 {
             return Err(closed());
         }
-        if turn.after_death {
+        if turn.after_death && !cfg!(mp_bug = "pipe_heir_trusts") {
             // Whether its message is there or not, this number is spent.
             self.next.store(self.next.load(Relaxed).wrapping_add(1), Relaxed);
             self.doubt.store(1, Relaxed);
@@ -98,8 +98,12 @@ impl Lane {
                 self.back(tail, 1)?;
                 self.write_pad(tail)?;
             }
-            self.write(begin, sequence, bytes, held)
+            self.write(begin, sequence, bytes, held && !cfg!(mp_bug = "pipe_held_unmarked"))
         };
+        if cfg!(mp_bug = "pipe_commit_first") && !held {
+            self.update(|word| word.with_tail(advance(begin, need)));
+            return write().map(|()| true).map_err(|_| full());
+        }
         // Without memory for it the message goes as a packet.
         if write().is_err() {
             return Ok(false);

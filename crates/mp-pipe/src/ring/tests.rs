@@ -1,6 +1,6 @@
 use mp_wire::socket::{self, Parcel};
 use mp_wire::stamped::Stamp;
-use mp_wire::{Deadline, ErrorKind, Fd, Limits, Message};
+use mp_wire::{Deadline, ErrorKind, Fd, Limits};
 
 use super::*;
 
@@ -21,7 +21,7 @@ impl Ends {
     }
 
     fn recv(&self) -> Option<Vec<u8>> {
-        let mut inbox = Inbox::new(Message::default());
+        let mut inbox = Inbox::to_give_away();
         let (ring, socket) = &self.receiver;
         match ring.recv(socket, &mut inbox, Limits::default(), Deadline::NOW) {
             Ok(()) => Some(inbox.into_vec().unwrap()),

@@ -31,6 +31,22 @@ fn smoke() {
 }
 
 #[test]
+fn ctrl_c_ends_who_waits_and_leaves_the_lock_alone() {
+    // LK-15: without a handler the process ends; one with a handler goes on waiting, as a call of std does.
+    let lock = Lock::new().unwrap();
+    let guard = lock.lock().unwrap();
+    let trap = Event::new().unwrap();
+    let child = fork(|| {
+        trap.set();
+        lock.lock().is_ok()
+    });
+    trap.wait();
+    assert_eq!(child.end_by(libc::SIGINT), Some(libc::SIGINT));
+    drop(guard);
+    drop(lock.lock().unwrap());
+}
+
+#[test]
 fn another_process_sees_and_takes_it() {
     // LK-02, and a lock that came in a message.
     let lock = Lock::new().unwrap();

@@ -13,6 +13,7 @@ mod histories;
 mod lock;
 mod locks;
 mod named;
+mod pipe_states;
 mod pipes;
 #[cfg(feature = "whole")]
 mod pool;
@@ -66,12 +67,15 @@ const SCENARIOS: &[(&str, Trial)] = &[
     ("condition_notify_all", conditions::notify_all),
     ("condition_wait", conditions::wait),
     ("condition_timeout", conditions::timeout),
+    ("condition_heir", conditions::heir),
     ("once", conditions::once),
+    ("once_heir", conditions::once_heir),
     ("rwlock_read_behind_a_writer", rwlocks::read_behind_a_writer),
     ("rwlock_read_end", rwlocks::read_end),
     ("rwlock_write_with_sleepers", rwlocks::write_with_sleepers),
     ("rwlock_write_behind_a_reader", rwlocks::write_behind_a_reader),
     ("rwlock_write_timeout", rwlocks::write_timeout),
+    ("rwlock_write_heir", rwlocks::write_heir),
     ("ring_put_alone", channel::put_alone::<TestRing>),
     ("ring_put_to_sleepers", channel::put_to_sleepers::<TestRing>),
     ("ring_put_that_grows", channel::put_that_grows::<TestRing>),
@@ -120,6 +124,8 @@ const SCENARIOS: &[(&str, Trial)] = &[
     ("value_update_of_three", values::update_of_three),
     ("value_guard_with_waiters", values::guard_with_waiters),
     ("value_recovery", values::recovery),
+    ("chunks_alone", values::chunks_alone),
+    ("chunks_with_waiters", values::chunks_with_waiters),
     ("vec_push", values::push),
     ("vec_push_that_grows", values::push_that_grows),
     ("vec_push_that_grows_with_waiters", values::push_that_grows_with_waiters),
@@ -164,6 +170,15 @@ const SCENARIOS: &[(&str, Trial)] = &[
     ("pipe_recv_long", pipes::recv_long),
     ("pipe_recv_as_leader", pipes::recv_as_leader),
     ("pipe_recv_as_follower", pipes::recv_as_follower),
+    ("pipe_send_wrapped", pipe_states::send_wrapped),
+    ("pipe_recv_wrapped", pipe_states::recv_wrapped),
+    ("pipe_recv_from_full", pipe_states::recv_from_full),
+    ("pipe_send_as_heir", pipe_states::send_as_heir),
+    ("pipe_send_behind_others_as_heir", pipe_states::send_behind_others_as_heir),
+    ("pipe_recv_as_heir", pipe_states::recv_as_heir),
+    ("pipe_send_with_file", pipe_states::send_with_file),
+    ("pipe_recv_with_file", pipe_states::recv_with_file),
+    ("pipe_shutdown_with_sleeper", pipe_states::shutdown_with_sleeper),
     ("list_set_alone", named::list_set_alone),
     ("list_set_contended", named::list_set_contended),
     ("named_create", named::create),
