@@ -161,8 +161,12 @@ impl Held<'_> {
         let mut used = [0; PARTS];
         let mut change = Change::new(shelf);
         for class in 0..CLASSES {
+            let bump = self.state(BUMP + class);
+            if bump == 0 {
+                continue;
+            }
             if let Some(used) = used.get_mut(Parts::part_of(class)) {
-                *used = self.state(BUMP + class).min(parts.size());
+                *used = bump.min(parts.size());
             }
             change.state(BUMP + class, 0)?;
             change.state(FREE + class, 0)?;

@@ -269,12 +269,12 @@ pub(crate) fn get_that_gives_back(kill: Kill) -> Verdict {
     let board = Board::new();
     step::watch_first(HEADER);
     let shelf = Shelf::builder(Order::Fifo).keep(1 << 20).build().expect("a shelf");
-    let filler = [7; 30_000];
-    for _ in 0..40 {
+    let filler = [7; 1000];
+    for _ in 0..700 {
         shelf.put(0, &[&filler], Deadline::NOW).expect("there is room");
     }
     let mut bytes = Vec::new();
-    for _ in 1..40 {
+    for _ in 1..700 {
         shelf.get(&mut bytes, Deadline::NOW).expect("an item");
     }
     let resident = || shelf.segment().resident().expect("a size");
@@ -293,10 +293,10 @@ pub(crate) fn get_that_gives_back(kill: Kill) -> Verdict {
         verdict.torn |= shelf.get(&mut bytes, Deadline::NOW).is_err() || bytes != filler;
     }
     // What is put now lies where that was.
-    for id in 0..40 {
+    for id in 0..700 {
         shelf.put(0, &[&message(id), &filler], Deadline::NOW).expect("there is room");
     }
-    for number in 0..40 {
+    for number in 0..700 {
         let got = shelf.get(&mut bytes, Deadline::NOW).is_ok();
         verdict.torn |= !got || id(&bytes[..message(0).len()]) != number;
     }
