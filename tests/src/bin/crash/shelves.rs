@@ -68,7 +68,8 @@ impl<const BY_ID: bool> Channel for Ordered<BY_ID> {
     }
 
     fn len(&self) -> usize {
-        self.shelf.len().expect("a shelf that is whole")
+        // Of one whose lock nobody lets go of, nobody knows: a hang, and not a fault of the harness.
+        self.shelf.len().unwrap_or(usize::MAX)
     }
 
     fn close(&self) {
