@@ -1,4 +1,4 @@
-//! What several processes do to a ring, a shelf or a queue is what a `VecDeque` would have done, in some order that keeps to their
+//! What several processes do to a ring, a pipe, a shelf or a queue is what a `VecDeque` would have done, in some order that keeps to their
 //! times: histories are recorded, half of them with a process that is killed, and each is explained.
 //!
 //! `MP_HISTORIES=n` makes it that many of each kind.
@@ -23,6 +23,11 @@ fn explain(channel: &str) {
 #[test]
 fn histories_of_a_ring() {
     explain("ring");
+}
+
+#[test]
+fn histories_of_a_pipe() {
+    explain("pipe");
 }
 
 #[test]

@@ -201,7 +201,14 @@ impl<S, R> Connection<S, R> {
 
     /// Closes this handle; the end is closed with its last handle.
     ///
-    /// Dropping it does the same.
+    /// Dropping it does the same. What is closed cannot be used any more:
+    ///
+    /// ```compile_fail
+    /// let (here, there) = mp_pipe::pipe::<u8>()?;
+    /// here.close();
+    /// here.send(&1)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn close(self) {}
 }
 

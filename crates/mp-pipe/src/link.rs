@@ -99,6 +99,9 @@ impl Link {
         value: &T,
         deadline: Deadline,
     ) -> Result<(), SendError> {
+        if let Carrier::Ringed(_, ring) = &self.carrier {
+            ring.expect_to_send();
+        }
         mp_wire::encode_with(value, |bytes, fds| self.send_parts(bytes, fds, deadline))
             .map_err(SendError::from_wire)?
     }

@@ -114,13 +114,17 @@ impl Poller for Waits {
 }
 
 fn message(number: u32) -> (u32, Vec<u8>) {
-    let len = [0, 10, 3000, 30_000, 100_000, 3 << 20][number as usize * 7 % 6];
+    let len = match number as usize % 31 {
+        11 => 3 << 20,
+        21 => 200_000,
+        other => [0, 10, 3000, 30_000][other % 4],
+    };
     (number, vec![1; len])
 }
 
 /// Receives in bursts: what comes at once goes through the ring, the first of each burst has to ring.
 fn told_of_each_burst<P: Poller>() {
-    const BURSTS: u32 = 150;
+    const BURSTS: u32 = 120;
     let (sender, receiver) = simplex::<(u32, Vec<u8>)>().unwrap();
     let (ready, go) = pipe::<u32>().unwrap();
     let mut poller = P::new(&receiver);

@@ -76,6 +76,8 @@ pub(super) struct Lane {
     head: View<AtomicU32>,
     /// The packet that was received and left for others to see.
     pub(super) bell: View<AtomicU64>,
+    /// A head that a sender of this process has waited at in vain.
+    pub(super) stuck: AtomicU32,
     /// A receiver died, and whether packets lie in the socket that count as taken is not known.
     pub(super) unsure: View<AtomicU32>,
 }
@@ -120,6 +122,7 @@ impl Lane {
             expected: segment.bind(base + 128 + 16)?,
             bell: segment.bind(base + 128 + 24)?,
             unsure: segment.bind(base + 128 + 32)?,
+            stuck: AtomicU32::new(u32::MAX),
             records: RECORDS + index * CAPACITY,
             segment: segment.clone(),
         })

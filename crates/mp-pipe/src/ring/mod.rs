@@ -47,6 +47,9 @@ struct Inner {
     long: AtomicUsize,
 }
 
+/// What processes copy in a nanosecond, when they are slow at it.
+const COPIED_PER_NANO: u64 = 4;
+
 /// Shorter messages are a moment's work.
 const LONG: usize = 8 << 10;
 
@@ -83,6 +86,12 @@ impl Ring {
     ) -> Result<(), Error> {
         self.0.note(bytes.len());
         self.0.send.send(socket, bytes, fds, deadline)
+    }
+
+    /// Has what the receiver wrote brought to this processor while a message is still being encoded.
+    #[inline]
+    pub(crate) fn expect_to_send(&self) {
+        let _ = (self.0.send.word(), self.0.send.head());
     }
 
     #[inline]

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use mp_wire::stamped::{self, Arrived, First};
 use mp_wire::{Deadline, Error, ErrorKind, Fd, Limits, Spin, peek, poll};
 
+use super::COPIED_PER_NANO;
 use super::lane::{Lane, Place, Record, Turn, corrupt};
 use super::word::{ATTENDING, DETACHED, GRABBING, PROMISED, Word, advance};
 use crate::inbox::{Inbox, Target};
@@ -19,9 +20,6 @@ use crate::sys;
 
 /// How long to look for a message that a sender is copying.
 const PROMISE: Duration = Duration::from_millis(2);
-
-/// What processes copy in a nanosecond, when they are slow at it.
-const COPIED_PER_NANO: u64 = 4;
 
 /// How often to look before letting others run. Most answers come earlier.
 const YIELD_EVERY: u32 = 64;

@@ -113,14 +113,14 @@ fn history(notes: &Notes) -> Option<Vec<Operation>> {
 }
 
 /// Records so many histories, every other one with a process that is killed, and checks each.
-pub(crate) fn check<C: Channel>(count: u64, seed: u64) -> ExitCode {
+pub(crate) fn check<C: Channel>(count: u64, seed: u64, bounds: &[Option<usize>]) -> ExitCode {
     // Asked before this process keeps to one.
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     step::go_to_core(0);
     let mut random = Random::new(seed);
     let (mut killed_inside, mut concurrent) = (0_u64, 0_u64);
     for round in 0..count {
-        let bound = [None, Some(1), Some(2)][round as usize / 2 % 3];
+        let bound = bounds[round as usize / 2 % bounds.len()];
         let (channel, notes) = (C::make(bound), Mapped::<Notes>::new());
         let kills = round % 2 == 1;
         let pause = if kills { LONG_PAUSE } else { PAUSE };

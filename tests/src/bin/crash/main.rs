@@ -238,13 +238,15 @@ fn main() -> ExitCode {
         ["histories", channel, count, seed] => {
             let count = count.parse().expect("the count is a number");
             let seed = seed.parse().expect("the seed is a number");
+            let bounds = [None, Some(1), Some(2)];
             match channel {
-                "ring" => histories::check::<TestRing>(count, seed),
-                "shelf" => histories::check::<TestFifo>(count, seed),
+                "pipe" => histories::check::<pipe_states::TestPipe>(count, seed, &[None]),
+                "ring" => histories::check::<TestRing>(count, seed, &bounds),
+                "shelf" => histories::check::<TestFifo>(count, seed, &bounds),
                 #[cfg(feature = "whole")]
-                "queue" => histories::check::<queues::TestQueue>(count, seed),
+                "queue" => histories::check::<queues::TestQueue>(count, seed, &bounds),
                 #[cfg(feature = "whole")]
-                "plain" => histories::check::<queues::TestPlain>(count, seed),
+                "plain" => histories::check::<queues::TestPlain>(count, seed, &bounds),
                 _ => panic!("no channel is called {channel}"),
             }
         }

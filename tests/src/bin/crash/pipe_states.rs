@@ -3,13 +3,14 @@
 
 use std::net::Shutdown;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use mp_pipe::{Connection, Receiver, RecvError, SendError, Sender, pipe, simplex};
 use mp_tests::step::{Board, End, Kill, Role, Stop, Victim, watch_first, within_liveness};
 use mp_tests::sweep::Verdict;
 use mp_wire::Fd;
 
-use crate::channel::account;
+use crate::channel::{Channel, Outcome, account};
 use crate::pipes::{LONG, Pipe, SHORT, WORDS, after_recv, after_send, message, receiving, sending};
 
 /// So many long records fit before the end of the ring; the next one begins before it and ends behind it.
@@ -273,4 +274,46 @@ pub(crate) fn shutdown_with_sleeper(kill: Kill) -> Verdict {
     // The other direction is as it was.
     verdict.hang |= b.try_send(&2).is_err() || !matches!(a.try_recv(), Ok(2));
     verdict
+}
+
+/// A connection as a channel without a bound, for histories; each fifth message waits in the ring for its packet.
+pub(crate) struct TestPipe(Pipe);
+
+impl Channel for TestPipe {
+    fn make(_: Option<usize>) -> Self {
+        Self(Pipe::new())
+    }
+
+    fn put(&self, id: u64, _: Option<Duration>) -> Outcome {
+        let copies = if id.is_multiple_of(5) { LONG } else { SHORT };
+        match self.0.sender.try_send(&message(id, copies)) {
+            Ok(()) => Outcome::Done(id),
+            Err(SendError::Full) => Outcome::TimedOut,
+            Err(_) => Outcome::Failed,
+        }
+    }
+
+    fn get(&self, _: Option<Duration>) -> Outcome {
+        match self.0.try_recv() {
+            Ok(id) => Outcome::Done(id),
+            Err(RecvError::Empty) => Outcome::TimedOut,
+            Err(_) => Outcome::Failed,
+        }
+    }
+
+    fn len(&self) -> usize {
+        unreachable!("a connection does not count its messages")
+    }
+
+    fn close(&self) {
+        unreachable!("all have both ends")
+    }
+
+    fn is_closed(&self) -> bool {
+        false
+    }
+
+    fn sequence(&self) -> Option<u64> {
+        None
+    }
 }

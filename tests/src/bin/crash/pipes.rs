@@ -71,7 +71,11 @@ impl Pipe {
     }
 
     pub(crate) fn recv(&self) -> Option<u64> {
-        self.receiver.try_recv().ok().map(|message| id(&message))
+        self.try_recv().ok()
+    }
+
+    pub(crate) fn try_recv(&self) -> Result<u64, RecvError> {
+        self.receiver.try_recv().map(|message| id(&message))
     }
 
     fn readable(&self) -> bool {
@@ -333,7 +337,14 @@ pub(crate) fn send_into_full(kill: Kill) -> Verdict {
 /// What holds after a receive, done or not, of the first of these messages.
 pub(crate) fn after_recv(mut verdict: Verdict, board: &Board, pipe: &Pipe, ids: &[u64]) -> Verdict {
     let got = board.slot(7).noted();
-    let seen = pipe.drain(&mut verdict);
+    // Before anybody has received anything: whoever only looks at the descriptor must be told of the next message.
+    verdict.hang |= !pipe.send(19);
+    if !pipe.readable() {
+        verdict.lost = true;
+        verdict.note.push_str("a message after a death that nobody is told of; ");
+    }
+    let mut seen = pipe.drain(&mut verdict);
+    verdict.lost |= seen.pop() != Some(19);
     // Killed, it has taken one message or none.
     let left = &ids[1..];
     if verdict.stop.end == End::Completed {
