@@ -221,7 +221,7 @@ fn pipe_commit_first() {
 #[test]
 #[ignore = "builds the helper program anew"]
 fn shelf_early() {
-    finds("shelf_early", &[&["step", "shelf_put_alone"], &["step", "shelf_get_of_two"]]);
+    finds("shelf_early", &[&["step", "shelf_lease_of_two"]]);
 }
 
 #[test]
@@ -245,7 +245,7 @@ fn pipe_held_unmarked() {
 #[test]
 #[ignore = "builds the helper program anew"]
 fn shelf_no_replay() {
-    finds("shelf_no_replay", &[&["step", "shelf_put_alone"], &["step", "shelf_get_of_two"]]);
+    finds("shelf_no_replay", &[&["step", "shelf_lease_of_two"]]);
 }
 
 #[test]

@@ -35,6 +35,9 @@ const KIND: u32 = u32::from_le_bytes(*b"shlf");
 const RESERVE: usize = 64 << 30;
 const LEAST_RESERVE: usize = PARTS << 15;
 
+/// So much memory is kept when it is empty, if nothing else is said.
+const KEEP: u64 = 16 << 20;
+
 /// How long a call that does not wait waits for another one that is in the middle of something: who has the lock waits for nobody, so
 /// it takes longer only if its process was stopped.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -120,6 +123,7 @@ pub struct Builder {
     orphans: Orphans,
     capacity: u64,
     byte_capacity: u64,
+    keep: u64,
     reserve: usize,
 }
 
@@ -139,6 +143,12 @@ impl Builder {
     /// Says what becomes of items whose consumer died.
     pub fn orphans(mut self, orphans: Orphans) -> Self {
         self.orphans = orphans;
+        self
+    }
+
+    /// Lets it keep so much memory when it is empty, and 64 KiB of each size of item; 16 MiB if it is not said.
+    pub fn keep(mut self, bytes: usize) -> Self {
+        self.keep = bytes as u64;
         self
     }
 
@@ -168,6 +178,7 @@ impl Builder {
         header.capacity.store(self.capacity, Ordering::Relaxed);
         header.byte_capacity.store(self.byte_capacity, Ordering::Relaxed);
         header.record_limit.store(u64::MAX, Ordering::Relaxed);
+        header.keep.store(self.keep, Ordering::Relaxed);
         header.order.store(self.order as u32, Ordering::Relaxed);
         header.orphans.store(self.orphans as u32, Ordering::Relaxed);
         Shelf::open(segment)
@@ -199,8 +210,8 @@ pub enum Mode {
 impl Shelf {
     /// Starts to make a shelf.
     pub fn builder(order: Order) -> Builder {
-        let (capacity, byte_capacity, reserve) = (0, 0, RESERVE);
-        Builder { order, orphans: Orphans::default(), capacity, byte_capacity, reserve }
+        let (capacity, byte_capacity, keep, reserve) = (0, 0, KEEP, RESERVE);
+        Builder { order, orphans: Orphans::default(), capacity, byte_capacity, keep, reserve }
     }
 
     fn open(segment: Segment) -> Result<Self, Error> {

@@ -10,9 +10,6 @@ use super::{Shelf, Turn};
 use crate::robust::linked::Brief;
 use crate::{Error, ErrorKind};
 
-/// So much memory is kept when a shelf is empty.
-const KEEP: u64 = 16 << 20;
-
 /// Beyond what any word of the state reaches.
 const NEVER: u64 = 1 << 62;
 
@@ -151,7 +148,7 @@ impl Held<'_> {
             let backed = self.shelf.header.backed.iter();
             let backed =
                 backed.fold(0_u64, |sum, word| sum.saturating_add(word.load(Ordering::Relaxed)));
-            if backed > KEEP {
+            if backed > self.shelf.header.keep.load(Ordering::Relaxed) {
                 // What fails here is tried again when it is empty the next time.
                 let _ = self.begin_anew();
             }
@@ -164,8 +161,12 @@ impl Held<'_> {
         let mut used = [0; PARTS];
         let mut change = Change::new(shelf);
         for class in 0..CLASSES {
+            let bump = self.state(BUMP + class);
+            if bump == 0 {
+                continue;
+            }
             if let Some(used) = used.get_mut(Parts::part_of(class)) {
-                *used = self.state(BUMP + class).min(parts.size());
+                *used = bump.min(parts.size());
             }
             change.state(BUMP + class, 0)?;
             change.state(FREE + class, 0)?;

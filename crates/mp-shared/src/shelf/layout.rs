@@ -65,6 +65,8 @@ pub(super) struct Header {
     pub(super) byte_capacity: AtomicU64,
     /// The most bytes of one item.
     pub(super) record_limit: AtomicU64,
+    /// So much memory is kept when it is empty.
+    pub(super) keep: AtomicU64,
     /// In which order items come.
     pub(super) order: AtomicU32,
     /// What becomes of an item whose consumer has died.

@@ -68,7 +68,8 @@ impl<const BY_ID: bool> Channel for Ordered<BY_ID> {
     }
 
     fn len(&self) -> usize {
-        self.shelf.len().expect("a shelf that is whole")
+        // Of one whose lock nobody lets go of, nobody knows: a hang, and not a fault of the harness.
+        self.shelf.len().unwrap_or(usize::MAX)
     }
 
     fn close(&self) {
@@ -267,18 +268,19 @@ pub(crate) fn report_what_the_dead_had(kill: Kill) -> Verdict {
 /// A get of the last item of many, after which their memory is given back.
 pub(crate) fn get_that_gives_back(kill: Kill) -> Verdict {
     let board = Board::new();
-    let shelf = fifo(Orphans::GiveOutAgain, &[]);
-    let filler = [7; 30_000];
-    for _ in 0..560 {
+    step::watch_first(HEADER);
+    let shelf = Shelf::builder(Order::Fifo).keep(1 << 20).build().expect("a shelf");
+    let filler = [7; 1000];
+    for _ in 0..700 {
         shelf.put(0, &[&filler], Deadline::NOW).expect("there is room");
     }
     let mut bytes = Vec::new();
-    for _ in 1..560 {
+    for _ in 1..700 {
         shelf.get(&mut bytes, Deadline::NOW).expect("an item");
     }
     let resident = || shelf.segment().resident().expect("a size");
     let before = resident();
-    assert!(before > 16 << 20, "too little to give back");
+    assert!(before > 1 << 20, "too little to give back");
     let stop = Victim::start(&board, warm_up, |()| {
         let mut bytes = Vec::with_capacity(filler.len());
         shelf.get(&mut bytes, Deadline::NOW).expect("an item");
@@ -292,10 +294,10 @@ pub(crate) fn get_that_gives_back(kill: Kill) -> Verdict {
         verdict.torn |= shelf.get(&mut bytes, Deadline::NOW).is_err() || bytes != filler;
     }
     // What is put now lies where that was.
-    for id in 0..40 {
+    for id in 0..700 {
         shelf.put(0, &[&message(id), &filler], Deadline::NOW).expect("there is room");
     }
-    for number in 0..40 {
+    for number in 0..700 {
         let got = shelf.get(&mut bytes, Deadline::NOW).is_ok();
         verdict.torn |= !got || id(&bytes[..message(0).len()]) != number;
     }
