@@ -94,7 +94,8 @@ fn what_a_dead_consumer_had_is_given_out_again() {
             let done = queue.get().is_ok_and(|item| item == 0) && queue.task_done().is_ok();
             let task = queue.take();
             assert!(done && queue.get().is_ok() && task.is_ok());
-            std::mem::forget(task);
+            // Ends without dropping it.
+            let _ = std::mem::ManuallyDrop::new(task);
         });
         assert_eq!((queue.len(), queue.unfinished()), (1, 3));
         let mut seen: Vec<i32> = (0..3).map(|_| queue.take().unwrap().done().unwrap()).collect();

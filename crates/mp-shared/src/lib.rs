@@ -31,6 +31,7 @@ mod rwlock;
 pub mod segment;
 mod semaphore;
 pub mod shelf;
+mod slices;
 mod slots;
 mod sys;
 #[cfg(test)]

@@ -50,6 +50,7 @@ pub(crate) fn run(name: &str, method: StartMethod) {
         "phases" => phases::phases(method),
         "deleted" => places::program_gone(method, false),
         "replaced" => places::program_gone(method, true),
+        "privileged" => places::as_privileged(method),
         "first_process" => places::as_first_process(method),
         "no_proc" => places::no_proc(method),
         "finalizers" => scopes::finalizers(method),

@@ -92,6 +92,27 @@ fn timeout() {
 }
 
 #[test]
+fn timeouts_around_a_second_are_not_early() {
+    // The parts of a second and the seconds of a deadline are apart, and one is carried into the other.
+    let (lock, event) = (Lock::new().unwrap(), Event::new().unwrap());
+    let guard = lock.lock().unwrap();
+    thread::scope(|scope| {
+        for millis in [100, 900, 1500] {
+            let timeout = Duration::from_millis(millis);
+            let late = move |wait: &dyn Fn() -> bool| {
+                let start = Instant::now();
+                assert!(!wait());
+                assert!(start.elapsed() >= timeout, "{:?} of {timeout:?}", start.elapsed());
+            };
+            let (lock, event) = (&lock, &event);
+            scope.spawn(move || late(&|| lock.lock_timeout(timeout).is_ok()));
+            scope.spawn(move || late(&|| event.wait_timeout(timeout)));
+        }
+    });
+    drop(guard);
+}
+
+#[test]
 fn taking_it_twice_is_an_error() {
     let lock = Lock::new().unwrap();
     let clone = lock.clone();
