@@ -13,22 +13,27 @@ use mp_wire::Fd;
 use crate::channel::{Channel, Outcome, account};
 use crate::pipes::{LONG, Pipe, SHORT, WORDS, after_recv, after_send, message, receiving, sending};
 
-/// So many long records fit before the end of the ring; the next one begins before it and ends behind it.
+/// So many long records and a filler leave two units of the ring: the head of the next record is before its end, most of it behind.
 const BEFORE_THE_END: u64 = 255;
+const FILLER: usize = 256 * 16;
 
-/// One whose next long record crosses the end of the ring, with so many more messages; and what is in it.
+/// One whose next record crosses the end of the ring, with so many more messages; and what is in it.
 fn at_the_end(more: u64) -> (Pipe, Vec<u64>) {
     let pipe = Pipe::new();
-    let send = |id| pipe.sender.try_send(&message(id, LONG)).expect("there is room");
-    send(1001);
+    let send = |id, copies| pipe.sender.try_send(&message(id, copies)).expect("there is room");
+    send(1001, LONG);
+    pipe.sender.try_send_bytes(&[0; FILLER]).expect("there is room");
     for id in 1002..=1000 + BEFORE_THE_END {
         // Never empty, for then it would begin anew.
-        send(id);
+        send(id, LONG);
         assert_eq!(pipe.recv(), Some(id - 1));
+        if id == 1002 {
+            assert_eq!(pipe.receiver.recv_bytes().expect("a message").len(), FILLER);
+        }
     }
     let last = 1000 + BEFORE_THE_END;
     for id in 1..=more {
-        send(last + id);
+        send(last + id, SHORT);
     }
     (pipe, (last..=last + more).collect())
 }
@@ -37,7 +42,7 @@ fn at_the_end(more: u64) -> (Pipe, Vec<u64>) {
 pub(crate) fn send_wrapped(kill: Kill) -> Verdict {
     watch_first(WORDS);
     let (board, (pipe, before)) = (Board::new(), at_the_end(0));
-    let stop = sending(&board, &pipe, LONG, kill, || false);
+    let stop = sending(&board, &pipe, SHORT, kill, || false);
     after_send(Verdict::new(stop), &pipe, &before)
 }
 

@@ -26,7 +26,7 @@ pub(crate) const WORDS: usize = 4032;
 /// Both ends; every forked process has both, so that nobody sees the end of the stream.
 pub(crate) struct Pipe {
     pub(crate) sender: Sender<String>,
-    receiver: Receiver<String>,
+    pub(crate) receiver: Receiver<String>,
 }
 
 /// The message of an id: the id, many times over.
@@ -166,6 +166,10 @@ pub(crate) fn after_send(mut verdict: Verdict, pipe: &Pipe, before: &[u64]) -> V
     let completed = verdict.stop.end == End::Completed;
     let told = pipe.readable();
     verdict.lost |= !told && (completed || !before.is_empty());
+    if !told && let Some(id) = pipe.recv() {
+        verdict.lost = true;
+        verdict.note.push_str(&format!("nobody was told of {id}; "));
+    }
     // Twice, for the first one after a death goes another way.
     verdict.hang |= !pipe.send(8) || !pipe.send(9);
     let seen = pipe.drain(&mut verdict);
