@@ -74,6 +74,9 @@ pub(crate) fn stand_by(life: &Fd, kept: &[RawFd]) -> ! {
     let Some(life) = sys::inherited(sys::SOCKET_FD) else { sys::exit_now(125) };
     let open: Vec<RawFd> = kept.iter().copied().chain([life.as_raw_fd()]).collect();
     sys::close_all_but(&open);
+    // From the moment that it is taken, whoever signals it means it.
+    sys::leave_keyboard_to_parent();
+    sys::on_signal(libc::SIGQUIT, On::Default);
     sys::unblock_signals();
     sys::set_short_name("mp-ready");
     let life = Fd::from(life);
@@ -84,11 +87,7 @@ pub(crate) fn stand_by(life: &Fd, kept: &[RawFd]) -> ! {
     let _ = std::io::stdout().flush();
     sys::flush_c_streams();
     match wire::recv::<First>(&life) {
-        Ok(First::Child(job)) => {
-            sys::leave_keyboard_to_parent();
-            sys::on_signal(libc::SIGQUIT, On::Default);
-            run(life, *job)
-        }
+        Ok(First::Child(job)) => run(life, *job),
         // Nobody needs it any more.
         _ => sys::exit_now(0),
     }

@@ -34,14 +34,22 @@ pub(crate) fn unblock_signals() {
 }
 
 /// Turns `SIGCHLD` into events of a descriptor.
+///
+/// Interrupts are blocked as well: one that comes to a child before it has said what it does on them waits for that, where
+/// one that is ignored would be lost.
 pub(crate) fn child_events() -> io::Result<OwnedFd> {
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: the call initialises the set.
     unsafe { libc::sigemptyset(set.as_mut_ptr()) };
     // SAFETY: the set was initialised.
     unsafe { libc::sigaddset(set.as_mut_ptr(), libc::SIGCHLD) };
+    let mut blocked = set;
+    for signal in [libc::SIGINT, libc::SIGQUIT] {
+        // SAFETY: the set was initialised.
+        unsafe { libc::sigaddset(blocked.as_mut_ptr(), signal) };
+    }
     // SAFETY: the set was initialised.
-    unsafe { libc::sigprocmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut()) };
+    unsafe { libc::sigprocmask(libc::SIG_BLOCK, blocked.as_ptr(), std::ptr::null_mut()) };
     let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
     // SAFETY: the set was initialised.
     let fd = check(unsafe { libc::signalfd(-1, set.as_ptr(), flags) }.into())?;

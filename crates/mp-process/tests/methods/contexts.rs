@@ -96,7 +96,9 @@ pub(crate) fn preloads(method: StartMethod) {
     let child = process(StartMethod::Spawn, || TABLE.get().is_some(), ()).start().unwrap();
     assert!(!child.join().unwrap());
     // The one that takes the place of a dead one loads again.
-    signal(zygote(), libc::SIGKILL);
+    let old = zygote();
+    signal(old, libc::SIGKILL);
+    support::until(|| !support::runs(old));
     let child = process(method, loaded, ()).start().unwrap();
     assert_eq!(child.join().unwrap(), Some((999, true)));
 }
