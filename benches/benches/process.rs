@@ -1,4 +1,4 @@
-//! Start and join of a process by each method, beside the bare system calls and CPython; a thousand children; a large parent.
+//! Start and join of a process by each method, beside the bare system calls, procspawn and CPython; a thousand children; a large parent.
 //!
 //! `MP_BENCH_LARGE=4` adds the group of a parent of so many GiB, which needs as much memory.
 #![allow(clippy::expect_used, reason = "a benchmark that cannot go on has nothing to measure")]
@@ -49,6 +49,10 @@ fn start_join(c: &mut Criterion) {
         b.iter(|| spawn_wait(c"/proc/self/exe", NOTHING))
     });
     ours(&mut group, &METHODS);
+    // It executes the program for each child, and has to be called at the top of `main`.
+    group.bench_function("procspawn", |b| {
+        b.iter(|| procspawn::spawn((), |()| ()).join().expect("it ends"))
+    });
     group.finish();
 }
 
@@ -144,6 +148,7 @@ fn large(c: &mut Criterion) {
 criterion_group!(benches, start_join, python, thousand, large);
 
 fn main() {
+    procspawn::init();
     if std::env::args().any(|arg| arg == NOTHING) {
         return;
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use multiproc::queue::{BytesQueue, PlainQueue};
-use multiproc::{Process, Queue};
+use multiproc::{JoinableQueue, PriorityQueue, Process, Queue};
 
 type Item = [u64; 8];
 
@@ -25,6 +25,31 @@ fn alone(c: &mut Criterion) {
     group.bench_function("plain", |b| {
         b.iter(|| {
             queue.put(black_box(&[7; 8])).expect("put");
+            queue.get().expect("get")
+        })
+    });
+    let queue = JoinableQueue::<Item>::new().expect("a queue");
+    group.bench_function("joinable", |b| {
+        b.iter(|| {
+            queue.put(black_box(&[7; 8])).expect("put");
+            queue.take().expect("take").done().expect("it is ours")
+        })
+    });
+    let queue = PriorityQueue::<Item>::new().expect("a queue");
+    group.bench_function("priority", |b| {
+        b.iter(|| {
+            queue.put(0, black_box(&[7; 8])).expect("put");
+            queue.get().expect("get")
+        })
+    });
+    for number in 0..100_000 {
+        queue.put(number % 100 - 50, &[7; 8]).expect("put");
+    }
+    let mut number = 0;
+    group.bench_function("priority_of_100000", |b| {
+        b.iter(|| {
+            number += 1;
+            queue.put(number * 7 % 100 - 50, black_box(&[7; 8])).expect("put");
             queue.get().expect("get")
         })
     });

@@ -1,6 +1,7 @@
 //! Locks, values, arrays and what processes wait for, beside a lock between threads, a plain copy, and a bare futex.
 #![allow(clippy::expect_used, reason = "a benchmark that cannot go on has nothing to measure")]
 
+use std::cell::Cell;
 use std::hint::{black_box, spin_loop};
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64};
@@ -110,6 +111,22 @@ fn values(c: &mut Criterion) {
     group.bench_function("update", |b| b.iter(|| value.update(|n| n + black_box(1))));
     group.bench_function("get", |b| b.iter(|| value.get()));
     group.bench_function("create_drop", |b| b.iter(|| Value::new(black_box(7_u64))));
+    let mut values = Vec::with_capacity(1000);
+    group.throughput(Throughput::Elements(1000));
+    group.bench_function("create_drop_of_a_thousand", |b| {
+        b.iter(|| {
+            values.extend((0..1000).map(|_| Value::new(black_box(7_u64)).expect("a value")));
+            values.clear();
+        })
+    });
+    group.bench_function("create_send_drop_of_a_thousand", |b| {
+        b.iter(|| {
+            for _ in 0..1000 {
+                let value = Value::new(black_box(7_u64)).expect("a value");
+                black_box(multiproc::wire::encode(&value).expect("a message"));
+            }
+        })
+    });
     group.finish();
     two_processes(c);
 }
@@ -223,50 +240,96 @@ fn answer_futex(segment: Segment) {
     }
 }
 
-/// From the call that wakes a process that sleeps to its answer, at which the caller looks.
-fn wake(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, meeting: &Meeting, wake: impl Fn()) {
-    let mut count = 0;
+/// A process that sleeps, what wakes it, and how often it has answered.
+struct Sleeper<'a> {
+    meeting: &'a Meeting,
+    wake: &'a dyn Fn(),
+    answers: Cell<u64>,
+}
+
+impl<'a> Sleeper<'a> {
+    fn new(meeting: &'a Meeting, wake: &'a dyn Fn()) -> Self {
+        Self { meeting, wake, answers: Cell::new(0) }
+    }
+
+    /// From the call that wakes it to its answer, at which the caller looks.
+    fn wake(&self) -> Duration {
+        // By then it sleeps.
+        thread::sleep(Duration::from_micros(300));
+        let start = Instant::now();
+        (self.wake)();
+        self.answers.update(|answers| answers + 1);
+        while self.meeting.done().load(Acquire) != self.answers.get() {
+            spin_loop();
+        }
+        start.elapsed()
+    }
+}
+
+/// Wakes one and the other in turn, so that whatever disturbs the machine disturbs both; counts the time of the first.
+fn wake(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, first: &Sleeper, second: &Sleeper) {
     group.bench_function(name, |b| {
         b.iter_custom(|rounds| {
             let mut time = Duration::ZERO;
             for _ in 0..rounds {
-                // By then it sleeps.
-                thread::sleep(Duration::from_micros(300));
-                let start = Instant::now();
-                wake();
-                count += 1;
-                while meeting.done().load(Acquire) != count {
-                    spin_loop();
-                }
-                time += start.elapsed();
+                time += first.wake();
+                second.wake();
             }
             time
         })
     });
 }
 
+/// The same in so many turns: the median, which the worst of the times do not move, and the mean.
+fn in_turn(first: &Sleeper, second: &Sleeper) -> [[Duration; 2]; 2] {
+    let mut times = [Vec::new(), Vec::new()];
+    for _ in 0..TURNS {
+        times[0].push(first.wake());
+        times[1].push(second.wake());
+    }
+    times.map(|mut times| {
+        times.sort_unstable();
+        [times[times.len() / 2], times.iter().sum::<Duration>() / TURNS]
+    })
+}
+
+const TURNS: u32 = 10_000;
+
 fn events(c: &mut Criterion) {
+    let meetings = [Meeting::new(), Meeting::new()];
+    let event = Event::new().expect("an event");
+    let child = Process::new(answer_futex, (meetings[0].segment.clone(),)).start();
+    let arguments = (meetings[1].segment.clone(), event.clone());
+    let children = [child, Process::new(answer_event, arguments).start()];
+    let poke = || {
+        meetings[0].futex().fetch_add(1, Release);
+        futex_wake(meetings[0].futex());
+    };
+    let set = || event.set();
+    let (floor, ours) = (Sleeper::new(&meetings[0], &poke), Sleeper::new(&meetings[1], &set));
     let mut group = c.benchmark_group("shared/wake_a_sleeper");
     group.measurement_time(Duration::from_secs(8));
-    let meeting = Meeting::new();
-    let child = Process::new(answer_futex, (meeting.segment.clone(),)).start().expect("a child");
-    let poke = || {
-        meeting.futex().fetch_add(1, Release);
-        futex_wake(meeting.futex());
-    };
-    wake(&mut group, "floor/futex", &meeting, poke);
-    meeting.order().store(END, Release);
-    poke();
-    child.join().expect("the child ends");
-
-    let (meeting, event) = (Meeting::new(), Event::new().expect("an event"));
-    let arguments = (meeting.segment.clone(), event.clone());
-    let child = Process::new(answer_event, arguments).start().expect("a child");
-    wake(&mut group, "event", &meeting, || event.set());
-    meeting.order().store(END, Release);
-    event.set();
-    child.join().expect("the child ends");
+    wake(&mut group, "floor/futex", &floor, &ours);
+    wake(&mut group, "event", &ours, &floor);
     group.finish();
+    // Not if the group is filtered out, or only tried.
+    if ours.answers.get() > 10 {
+        let [futex, event] = in_turn(&floor, &ours);
+        for (what, futex, event) in [("median", futex[0], event[0]), ("mean", futex[1], event[1])] {
+            let times = event.as_secs_f64() / futex.as_secs_f64();
+            println!(
+                "shared/wake_a_sleeper, {what}: futex {futex:?}, event {event:?}, {times:.2} times"
+            );
+        }
+    }
+    for meeting in &meetings {
+        meeting.order().store(END, Release);
+    }
+    (floor.wake)();
+    (ours.wake)();
+    for child in children {
+        child.expect("a child").join().expect("the child ends");
+    }
 
     let mut group = c.benchmark_group("shared/event_alone");
     group.bench_function("set_clear", |b| {

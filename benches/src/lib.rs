@@ -8,6 +8,15 @@ mod wake;
 
 pub use wake::{futex_wait, futex_wake};
 
+/// What the clock says that all processes share.
+#[must_use]
+pub fn monotonic_nanos() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is writable. The call cannot fail for this clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs()
+}
+
 /// Forks a process that ends at once, and waits for it.
 ///
 /// # Panics

@@ -70,7 +70,8 @@ fn counts() -> Counts {
     for mapping in mappings() {
         add(format!("mapping of {mapping}"));
     }
-    for entry in proc::descendants(std::process::id().cast_signed()) {
+    let processes = proc::descendants(std::process::id().cast_signed());
+    for entry in processes.iter().filter(|entry| !proc::is_spare(entry, &processes)) {
         add(format!("process {} {}", entry.pid, entry.name));
     }
     for name in names_in("/proc/self/task") {

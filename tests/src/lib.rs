@@ -10,8 +10,10 @@
 )]
 
 pub mod captive;
+pub mod fuzz;
 pub mod guard;
 pub mod leak;
+pub mod linear;
 pub mod model;
 pub mod proc;
 pub mod random;

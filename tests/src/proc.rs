@@ -36,6 +36,14 @@ pub fn state(pid: i32) -> Option<char> {
     entry(pid).map(|entry| entry.state)
 }
 
+/// Says whether one of these is a child that a zygote has ready for the next start, which may be another one soon.
+#[must_use]
+pub fn is_spare(entry: &Entry, all: &[Entry]) -> bool {
+    let zygote = |parent: &Entry| parent.pid == entry.parent && parent.name == "mp-zygote";
+    // It has its own name in a moment.
+    matches!(entry.name.as_str(), "mp-ready" | "mp-zygote") && all.iter().any(zygote)
+}
+
 /// All processes below `root`, zombies among them, parents before children.
 #[must_use]
 pub fn descendants(root: i32) -> Vec<Entry> {

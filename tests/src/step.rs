@@ -497,6 +497,16 @@ pub fn stay_on_one_core() {
     unsafe { libc::sched_setaffinity(0, size_of_val(&one), &raw const one) };
 }
 
+/// Keeps this process on one core, from 0 on.
+pub fn go_to_core(number: usize) {
+    // SAFETY: zero bytes are a valid, empty set.
+    let mut one: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: a set has room for so many cores, and more.
+    unsafe { libc::CPU_SET(number % libc::CPU_SETSIZE as usize, &mut one) };
+    // SAFETY: the set is readable and of the size given. Where it is refused, less happens at the same time.
+    unsafe { libc::sched_setaffinity(0, size_of_val(&one), &raw const one) };
+}
+
 /// Starts, once, the timer that interrupts a wait for a victim that sleeps.
 pub(crate) fn tick() {
     static STARTED: OnceLock<()> = OnceLock::new();

@@ -4,14 +4,16 @@
 //! `cargo test -p mp-tests --test builds -- --ignored`.
 #![allow(clippy::unwrap_used, reason = "what goes wrong here must fail the test")]
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What `builds` says for each method.
-const EXPECTED: [&str; 3] = ["2", "number 7", "process `deep` overflowed its stack"];
+const EXPECTED: [&str; 4] =
+    ["2", "number 7", "at tests/src/bin/builds.rs:7:5", "process `deep` overflowed its stack"];
 
 fn build(name: &str, config: &[&str], flags: &str) {
     // Beside the other builds, so that what they have in common is built once.
-    let target = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("builds");
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("builds");
     let mut command = Command::new(env!("CARGO"));
     command.args(["build", "--quiet", "--release", "-p", "mp-tests", "--bin", "builds"]);
     for text in config {
@@ -54,4 +56,35 @@ fn not_optimised_and_many_codegen_units() {
 #[ignore = "builds the workspace"]
 fn static_linking() {
     build("static", &[], "-C target-feature=+crt-static");
+}
+
+#[test]
+#[ignore = "builds the workspace"]
+fn not_to_be_moved_and_without_a_build_id() {
+    let flags = "-C relocation-model=static -C link-arg=-Wl,--build-id=none";
+    build("fixed", &[], flags);
+}
+
+/// The library that `cargo test` builds with all targets of this package; otherwise it is built here.
+fn library() -> PathBuf {
+    let beside = Path::new(env!("CARGO_BIN_EXE_loads")).parent().unwrap();
+    let path = beside.join("examples/liblibrary.so");
+    if path.exists() {
+        return path;
+    }
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("builds");
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["build", "--quiet", "-p", "mp-tests", "--example", "library"]);
+    let built = command.arg("--target-dir").arg(&target).output().unwrap();
+    assert!(built.status.success(), "{built:?}");
+    target.join("debug/examples/liblibrary.so")
+}
+
+#[test]
+fn a_function_in_a_shared_library_is_a_clear_error() {
+    let output = Command::new(env!("CARGO_BIN_EXE_loads")).arg(library()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("is part of a shared library, not of the program itself"), "{text}");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "3\n", "{text}");
 }

@@ -145,6 +145,24 @@ fn notify_wakes_one() {
 
 #[test]
 #[ignore = "builds the helper program anew"]
+fn raise_split() {
+    finds("raise_split", &[&["step", "event_set_with_waiters"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn death_untold() {
+    finds("death_untold", &[&["step", "value_guard_with_waiters"], &["step", "value_recovery"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn poison_after() {
+    finds("poison_after", &[&["step", "value_recovery"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
 fn length_first() {
     finds("length_first", &[&["step", "vec_push"], &["step", "vec_push_that_grows"]]);
 }
@@ -196,6 +214,51 @@ fn pool_bell_first() {
 
 #[test]
 #[ignore = "builds the helper program anew"]
+fn pipe_commit_first() {
+    finds("pipe_commit_first", &[&["step", "pipe_send_behind_others"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn shelf_early() {
+    finds("shelf_early", &[&["step", "shelf_put_alone"], &["step", "shelf_get_of_two"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn pipe_heir_trusts() {
+    finds("pipe_heir_trusts", &[&["step", "pipe_send_alone"], &["step", "pipe_send_as_heir"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
 fn pool_queued_forgotten() {
     finds_in_whole("pool_queued_forgotten", &[&["step", "pool_task"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn pipe_held_unmarked() {
+    finds("pipe_held_unmarked", &[&["step", "pipe_send_long"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn shelf_no_replay() {
+    finds("shelf_no_replay", &[&["step", "shelf_put_alone"], &["step", "shelf_get_of_two"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn shelf_turn_first() {
+    finds(
+        "shelf_turn_first",
+        &[&["step", "shelf_get_as_leader"], &["step", "shelf_put_into_full"]],
+    );
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
+fn pipe_discard_first() {
+    finds("pipe_discard_first", &[&["step", "pipe_recv_of_the_last"]]);
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
+use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -41,7 +42,7 @@ use crate::{Iter, Peer, RecvError, Results, SendError};
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "")]
 pub struct Connection<S, R = S> {
-    link: Link,
+    pub(crate) link: Link,
     messages: PhantomData<fn(&S) -> R>,
 }
 
@@ -94,73 +95,6 @@ impl<S, R> Connection<S, R> {
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.link.set_max(bytes);
         self
-    }
-
-    /// Sends bytes as one message, without encoding them; [`Connection::recv_bytes`] is the counterpart.
-    ///
-    /// # Blocking
-    ///
-    /// As [`Connection::send`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Connection::send`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let (here, there) = mp_pipe::pipe::<()>()?;
-    /// here.send_bytes(&[1, 2, 3][..2])?;
-    /// here.send_bytes(b"")?;
-    /// assert_eq!(there.recv_bytes()?, [1, 2]);
-    /// assert_eq!(there.recv_bytes()?, []);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn send_bytes(&self, bytes: &[u8]) -> Result<(), SendError> {
-        self.link.send_bytes(bytes, Deadline::NEVER)
-    }
-
-    /// Receives one message as bytes, whatever they mean; descriptors that came with it are closed.
-    ///
-    /// # Blocking
-    ///
-    /// As [`Connection::recv`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Connection::recv`], but for decoding.
-    pub fn recv_bytes(&self) -> Result<Vec<u8>, RecvError> {
-        self.link.recv_bytes(Deadline::NEVER)
-    }
-
-    /// Receives one message as bytes into a buffer, and gives its length.
-    ///
-    /// # Blocking
-    ///
-    /// As [`Connection::recv`].
-    ///
-    /// # Errors
-    ///
-    /// [`RecvError::BufferTooShort`], which has the whole message; else as [`Connection::recv_bytes`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use mp_pipe::RecvError;
-    ///
-    /// let (here, there) = mp_pipe::pipe::<()>()?;
-    /// let mut buffer = [b'-'; 8];
-    /// here.send_bytes(b"text")?;
-    /// assert_eq!(there.recv_bytes_into(&mut buffer[2..])?, 4);
-    /// assert_eq!(&buffer, b"--text--");
-    ///
-    /// here.send_bytes(b"a longer text")?;
-    /// let Err(RecvError::BufferTooShort(message)) = there.recv_bytes_into(&mut buffer) else { panic!() };
-    /// assert_eq!(message, b"a longer text");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn recv_bytes_into(&self, buffer: &mut [u8]) -> Result<usize, RecvError> {
-        self.link.recv_bytes_into(buffer)
     }
 
     /// Says whether a message or the end of the stream can be received now.
@@ -234,9 +168,47 @@ impl<S, R> Connection<S, R> {
         self.link.peer()
     }
 
+    /// Ends one direction, or both, for all handles of this end.
+    ///
+    /// After [`Shutdown::Write`] nothing more is sent: the other end receives what was sent, then
+    /// [`RecvError::Closed`], and can still answer. After [`Shutdown::Read`] what was not received is lost, and whoever sends at the
+    /// other end gets [`SendError::Closed`]. Over TCP the rest of a message that a call began is sent before.
+    ///
+    /// # Errors
+    ///
+    /// The system refused the call.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pipe::{RecvError, SendError};
+    /// use std::net::Shutdown;
+    ///
+    /// let (here, there) = mp_pipe::pipe::<u32>()?;
+    /// here.send(&20)?;
+    /// here.send(&22)?;
+    /// here.shutdown(Shutdown::Write)?;
+    /// assert!(matches!(here.send(&0), Err(SendError::Closed)));
+    /// // Adds up all there is, and answers.
+    /// there.send(&there.iter().sum())?;
+    /// assert_eq!(here.recv()?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias = "half close")]
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.link.shutdown(how)
+    }
+
     /// Closes this handle; the end is closed with its last handle.
     ///
-    /// Dropping it does the same.
+    /// Dropping it does the same. What is closed cannot be used any more:
+    ///
+    /// ```compile_fail
+    /// let (here, there) = mp_pipe::pipe::<u8>()?;
+    /// here.close();
+    /// here.send(&1)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn close(self) {}
 }
 

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::link::Link;
-use crate::{Iter, RecvError, Results, SendError};
+use crate::{Iter, Payload, RecvError, Results, SendError};
 
 /// The end that sends, of a connection that [`simplex`](crate::simplex) made.
 ///
@@ -32,7 +32,7 @@ use crate::{Iter, RecvError, Results, SendError};
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "")]
 pub struct Sender<T> {
-    link: Link,
+    pub(crate) link: Link,
     messages: PhantomData<fn(&T)>,
 }
 
@@ -48,6 +48,24 @@ impl<T> Sender<T> {
     /// As [`Connection::send_bytes`](crate::Connection::send_bytes).
     pub fn send_bytes(&self, bytes: &[u8]) -> Result<(), SendError> {
         self.link.send_bytes(bytes, Deadline::NEVER)
+    }
+
+    /// Sends bytes as one message if there is room for it now.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::try_send`](crate::Connection::try_send).
+    pub fn try_send_bytes(&self, bytes: &[u8]) -> Result<(), SendError> {
+        self.link.send_bytes(bytes, Deadline::NOW)
+    }
+
+    /// Sends bytes as one message, and waits for room for so long at most.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::send_timeout`](crate::Connection::send_timeout).
+    pub fn send_bytes_timeout(&self, bytes: &[u8], timeout: Duration) -> Result<(), SendError> {
+        self.link.send_bytes(bytes, Deadline::after(timeout))
     }
 
     /// Closes this handle; the stream ends when the last is closed. Dropping it does the same.
@@ -101,7 +119,7 @@ impl<T: Serialize> Sender<T> {
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "")]
 pub struct Receiver<T> {
-    link: Link,
+    pub(crate) link: Link,
     messages: PhantomData<fn() -> T>,
 }
 
@@ -127,13 +145,62 @@ impl<T> Receiver<T> {
         self.link.recv_bytes(Deadline::NEVER)
     }
 
+    /// Receives one message as bytes if there is one now.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::try_recv`](crate::Connection::try_recv), but for decoding.
+    pub fn try_recv_bytes(&self) -> Result<Vec<u8>, RecvError> {
+        self.link.recv_bytes(Deadline::NOW)
+    }
+
+    /// Receives one message as bytes, and waits for it for so long at most.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::recv_timeout`](crate::Connection::recv_timeout), but for decoding.
+    pub fn recv_bytes_timeout(&self, timeout: Duration) -> Result<Vec<u8>, RecvError> {
+        self.link.recv_bytes(Deadline::after(timeout))
+    }
+
+    /// Receives one message as bytes, and does not copy a large one out of the memory that it came in.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::recv_payload`](crate::Connection::recv_payload).
+    pub fn recv_payload(&self) -> Result<Payload, RecvError> {
+        self.link.recv_payload(Deadline::NEVER)
+    }
+
+    /// Receives as [`recv_payload`](Self::recv_payload), and waits for so long at most.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::recv_payload_timeout`](crate::Connection::recv_payload_timeout).
+    pub fn recv_payload_timeout(&self, timeout: Duration) -> Result<Payload, RecvError> {
+        self.link.recv_payload(Deadline::after(timeout))
+    }
+
     /// Receives one message as bytes into a buffer, and gives its length.
     ///
     /// # Errors
     ///
     /// As [`Connection::recv_bytes_into`](crate::Connection::recv_bytes_into).
     pub fn recv_bytes_into(&self, buffer: &mut [u8]) -> Result<usize, RecvError> {
-        self.link.recv_bytes_into(buffer)
+        self.link.recv_bytes_into(buffer, Deadline::NEVER)
+    }
+
+    /// Receives one message as bytes into a buffer, and waits for it for so long at most.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::recv_bytes_into_timeout`](crate::Connection::recv_bytes_into_timeout).
+    pub fn recv_bytes_into_timeout(
+        &self,
+        buffer: &mut [u8],
+        timeout: Duration,
+    ) -> Result<usize, RecvError> {
+        self.link.recv_bytes_into(buffer, Deadline::after(timeout))
     }
 
     /// Says whether a message or the end of the stream can be received now.

@@ -4,34 +4,24 @@
 //! which other processes share. Each call says for itself that it does not wait, and waiting is done in `poll`. Over TCP
 //! a [`Stream`] cuts the bytes into messages.
 
-use std::cell::Cell;
 use std::io;
+use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use mp_wire::{Deadline, Fd, Limits, Message, Spin, poll, socket};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use mp_wire::{Deadline, Delivery, Fd, Limits, Payload, Spin, poll, socket};
+use serde::de::{self, DeserializeOwned};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::inbox::Inbox;
 use crate::ring::Ring;
 use crate::stream::{self, Stream};
-use crate::{Peer, RecvError, SendError, peer};
+use crate::{Peer, RecvError, SendError, peer, registry, sys};
 
 /// Whether looking before sleeping has been paying off in this process.
 static SPIN: Spin = Spin::new();
 
-/// The most memory that a thread keeps for the next message.
-const KEPT: usize = 1 << 20;
-
-thread_local! {
-    /// Messages are encoded here, so that a small one takes no memory of its own.
-    static SCRATCH: Cell<Option<Message>> = const { Cell::new(None) };
-
-    /// Messages are received here before they are decoded.
-    static RECEIVED: Cell<Option<Message>> = const { Cell::new(None) };
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub(crate) struct Link {
     carrier: Carrier,
     /// The longest message that this end accepts.
@@ -109,43 +99,34 @@ impl Link {
         value: &T,
         deadline: Deadline,
     ) -> Result<(), SendError> {
-        // Taken, not borrowed: a `Serialize` may send a message itself.
-        let mut message = SCRATCH.take().unwrap_or_default();
-        let result = mp_wire::encode_into(value, &mut message)
-            .map_err(SendError::from_wire)
-            .and_then(|()| self.send_message(&message, deadline));
-        message.fds.clear();
-        if message.bytes.capacity() <= KEPT {
-            SCRATCH.set(Some(message));
+        if let Carrier::Ringed(_, ring) = &self.carrier {
+            ring.expect_to_send();
         }
-        result
+        mp_wire::encode_with(value, |bytes, fds| self.send_parts(bytes, fds, deadline))
+            .map_err(SendError::from_wire)?
     }
 
-    fn send_message(&self, message: &Message, deadline: Deadline) -> Result<(), SendError> {
+    #[inline]
+    pub(crate) fn send_parts(
+        &self,
+        bytes: &[u8],
+        fds: &[Fd],
+        deadline: Deadline,
+    ) -> Result<(), SendError> {
         match &self.carrier {
-            Carrier::Packets(socket) => {
-                let sent = socket::send(socket, &message.bytes, &message.fds, deadline);
-                sent.map_err(SendError::from_wire)
-            }
             Carrier::Ringed(socket, ring) => {
-                let sent = ring.send(socket, &message.bytes, &message.fds, deadline);
-                sent.map_err(SendError::from_wire)
+                ring.send(socket, bytes, fds, deadline).map_err(SendError::from_wire)
             }
-            Carrier::Stream(_) if !message.fds.is_empty() => Err(stream::no_descriptors()),
-            Carrier::Stream(stream) => stream.send(&message.bytes, deadline),
+            Carrier::Packets(socket) => {
+                socket::send(socket, bytes, fds, deadline).map_err(SendError::from_wire)
+            }
+            Carrier::Stream(_) if !fds.is_empty() => Err(stream::no_descriptors()),
+            Carrier::Stream(stream) => stream.send(bytes, deadline),
         }
     }
 
     pub(crate) fn send_bytes(&self, bytes: &[u8], deadline: Deadline) -> Result<(), SendError> {
-        match &self.carrier {
-            Carrier::Packets(socket) => {
-                socket::send(socket, bytes, &[], deadline).map_err(SendError::from_wire)
-            }
-            Carrier::Ringed(socket, ring) => {
-                ring.send(socket, bytes, &[], deadline).map_err(SendError::from_wire)
-            }
-            Carrier::Stream(stream) => stream.send(bytes, deadline),
-        }
+        self.send_parts(bytes, &[], deadline)
     }
 
     pub(crate) fn flush(&self, deadline: Deadline) -> Result<(), SendError> {
@@ -155,51 +136,76 @@ impl Link {
         }
     }
 
+    /// Sends what there is room for of the rest of a message that a call began; says whether there is more.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn has_rest(&self) -> bool {
+        // An error of writing is the next sender's.
+        matches!(self.flush(Deadline::NOW), Err(SendError::Full))
+    }
+
     pub(crate) fn recv<T: DeserializeOwned>(&self, deadline: Deadline) -> Result<T, RecvError> {
-        // Taken, not borrowed: a `Deserialize` may receive a message itself.
-        let mut message = RECEIVED.take().unwrap_or_default();
-        let result = self
-            .recv_message(&mut message, deadline)
-            .and_then(|()| message.decode().map_err(RecvError::from_wire));
-        message.fds.clear();
-        if message.bytes.capacity() <= KEPT {
-            RECEIVED.set(Some(message));
-        }
-        result
+        let mut inbox = Inbox::to_look_at();
+        self.recv_message(&mut inbox, deadline)?;
+        mp_wire::decode(inbox.bytes(), &inbox.fds).map_err(RecvError::from_wire)
     }
 
     pub(crate) fn recv_bytes(&self, deadline: Deadline) -> Result<Vec<u8>, RecvError> {
-        let mut message = Message::default();
-        self.recv_message(&mut message, deadline)?;
-        Ok(message.bytes)
+        let mut inbox = Inbox::to_give_away();
+        self.recv_message(&mut inbox, deadline)?;
+        inbox.into_vec().map_err(RecvError::from_wire)
     }
 
-    pub(crate) fn recv_bytes_into(&self, buffer: &mut [u8]) -> Result<usize, RecvError> {
-        let bytes = self.recv_bytes(Deadline::NEVER)?;
-        match buffer.get_mut(..bytes.len()) {
-            Some(place) => place.copy_from_slice(&bytes),
-            None => return Err(RecvError::BufferTooShort(bytes)),
-        }
-        Ok(bytes.len())
+    pub(crate) fn recv_payload(&self, deadline: Deadline) -> Result<Payload, RecvError> {
+        let mut inbox = Inbox::to_give_away();
+        self.recv_message(&mut inbox, deadline)?;
+        Ok(inbox.into_payload())
     }
 
-    fn recv_message(&self, message: &mut Message, deadline: Deadline) -> Result<(), RecvError> {
+    pub(crate) fn recv_bytes_into(
+        &self,
+        buffer: &mut [u8],
+        deadline: Deadline,
+    ) -> Result<usize, RecvError> {
+        let mut inbox = Inbox::over(buffer);
+        self.recv_message(&mut inbox, deadline)?;
+        inbox.settle().map_err(|bytes| match bytes {
+            Ok(bytes) => RecvError::BufferTooShort(bytes),
+            Err(error) => RecvError::from_wire(error),
+        })
+    }
+
+    fn recv_message(&self, inbox: &mut Inbox<'_>, deadline: Deadline) -> Result<(), RecvError> {
         let bytes = usize::try_from(self.max).unwrap_or(usize::MAX);
         let limits = Limits { bytes, ..Limits::default() };
         match &self.carrier {
             Carrier::Packets(socket) => {
-                let received = socket::recv_spinning(socket, limits, deadline, &SPIN);
-                *message = received.map_err(RecvError::from_wire)?;
+                let received = socket::recv_delivery_spinning(socket, limits, deadline, &SPIN);
+                inbox.put(received.map_err(RecvError::from_wire)?);
             }
             Carrier::Ringed(socket, ring) => {
-                let received = ring.recv(socket, message, limits, deadline);
+                let received = ring.recv(socket, inbox, limits, deadline);
                 received.map_err(RecvError::from_wire)?;
             }
             Carrier::Stream(stream) => {
-                *message = Message { bytes: stream.recv(self.max, deadline)?, fds: Vec::new() };
+                let payload = stream.recv(self.max, deadline)?.into();
+                inbox.put(Delivery { payload, fds: Vec::new() });
             }
         }
         Ok(())
+    }
+
+    pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        match &self.carrier {
+            Carrier::Packets(socket) => {
+                sys::shut(socket.as_fd(), how)?;
+                if how != Shutdown::Write {
+                    sys::throw_away(socket.as_fd());
+                }
+                Ok(())
+            }
+            Carrier::Ringed(socket, ring) => ring.shutdown(socket, how),
+            Carrier::Stream(stream) => stream.shutdown(how),
+        }
     }
 
     pub(crate) fn poll(&self, deadline: Deadline) -> io::Result<bool> {
@@ -208,6 +214,28 @@ impl Link {
             Carrier::Ringed(socket, ring) => Ok(ring.poll(socket, deadline)?),
             Carrier::Stream(stream) => stream.poll(self.max, deadline),
         }
+    }
+}
+
+impl Serialize for Link {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (&self.carrier, self.max).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Link {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (carrier, max) = <(Carrier, u64)>::deserialize(deserializer)?;
+        let (socket, ring) = match carrier {
+            Carrier::Packets(socket) => registry::intern((socket, None)),
+            Carrier::Ringed(socket, ring) => registry::intern((socket, Some(ring))),
+            Carrier::Stream(_) => return Err(de::Error::custom("a stream does not travel")),
+        };
+        let carrier = match ring {
+            Some(ring) => Carrier::Ringed(socket, ring),
+            None => Carrier::Packets(socket),
+        };
+        Ok(Self { carrier, max })
     }
 }
 

@@ -1,12 +1,13 @@
 //! System calls that neither the standard library nor `mp-wire` has.
 
 use std::io;
+use std::net::Shutdown;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use mp_wire::Deadline;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
-use nix::sys::socket::{MsgFlags, recv, send};
+use nix::sys::socket::{self, MsgFlags, recv, send, shutdown};
 use nix::sys::time::TimeSpec;
 
 /// Waits until a socket can be read or written: `true` if it can be read, `None` when the deadline passed first.
@@ -46,6 +47,25 @@ pub(crate) fn recv_packet(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Resu
         Err(Errno::ECONNRESET) => Err(Errno::EINTR),
         other => other,
     })
+}
+
+/// Ends one direction of a socket, or both, for all who have it.
+pub(crate) fn shut(socket: BorrowedFd<'_>, how: Shutdown) -> io::Result<()> {
+    let how = match how {
+        Shutdown::Read => socket::Shutdown::Read,
+        Shutdown::Write => socket::Shutdown::Write,
+        Shutdown::Both => socket::Shutdown::Both,
+    };
+    match shutdown(socket.as_raw_fd(), how) {
+        // The other side was quicker.
+        Ok(()) | Err(Errno::ENOTCONN) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Receives all packets that are there, for nobody.
+pub(crate) fn throw_away(socket: BorrowedFd<'_>) {
+    while recv_packet(socket, &mut [0]).is_ok_and(|count| count > 0) {}
 }
 
 /// Repeats a call that a signal interrupts.

@@ -101,6 +101,15 @@ fn what_the_closed_end_had_unread_hides_nothing() {
 
 #[test]
 fn close_wakes_waiters() {
+    // PI-11: what is closed is moved away, see `Connection::close`. PI-12: so is what goes out of scope.
+    let (a, b) = pipe::<u8>().unwrap();
+    {
+        let inner = a;
+        inner.send(&1).unwrap();
+    }
+    assert_eq!(b.recv().unwrap(), 1);
+    assert!(matches!(b.recv(), Err(RecvError::Closed)));
+
     let (a, b) = pipe::<u8>().unwrap();
     let waiter = thread::spawn(move || b.recv());
     a.close();

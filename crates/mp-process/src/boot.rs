@@ -15,7 +15,7 @@ use crate::outcome::{self, Failure, Outcome, Panic};
 use crate::process::Entry;
 use crate::settings::{Settings, Settled};
 use crate::sys::{self, On};
-use crate::wire::{self, First, Hello, Job, Request};
+use crate::wire::{self, Around, First, Job};
 use crate::{exit, finalize, zygote};
 
 /// Takes over a process that was executed with the marker, before `main`. Never returns.
@@ -34,10 +34,16 @@ pub(crate) fn take_over() -> ! {
     // For this process, and for those that it forks.
     sys::no_core_dumps();
     match wire::recv::<First>(&socket) {
-        Ok(First::Zygote { program, preload }) if program == Image::get().program() => {
-            zygote::serve(socket, preload)
+        Ok(First::Zygote { program, preload, wanted }) if program == Image::get().program() => {
+            zygote::serve(socket, wanted, preload)
         }
-        Ok(First::Child(job)) => run(socket, *job),
+        Ok(First::Child(job)) => {
+            if sys::prepare_to_die_with(socket.as_fd()).is_err() {
+                sys::exit_now(125);
+            }
+            watch();
+            run(socket, *job)
+        }
         // Another build, or the parent is gone.
         _ => sys::exit_now(125),
     }
@@ -51,51 +57,65 @@ fn parents_socket() -> Option<Fd> {
     }
     let socket = sys::inherited(sys::SOCKET_FD)?;
     let peer = sys::peer_pid(socket.as_fd()).ok()?;
-    (peer == sys::parent_pid()).then(|| Fd::from(socket))
+    let is_parents = peer == sys::parent_pid();
+    if !is_parents && sys::is_hung_up(socket.as_fd()) {
+        // The parent has been killed just now, which is nobody's mistake.
+        sys::exit_now(125);
+    }
+    is_parents.then(|| Fd::from(socket))
 }
 
-/// The beginning of a child that the zygote has forked.
-pub(crate) fn forked(request: Request, kept: &[RawFd]) -> ! {
-    for (number, stream) in request.streams.iter().enumerate() {
+/// The beginning of a child that the zygote has forked: it does what can be done early, and waits for its job.
+pub(crate) fn stand_by(life: &Fd, kept: &[RawFd]) -> ! {
+    // The zygote's values stay where they are, and never drop: this function does not return to them.
+    if sys::duplicate_to(life.as_fd(), sys::SOCKET_FD, libc::O_CLOEXEC).is_err() {
+        sys::exit_now(125);
+    }
+    let Some(life) = sys::inherited(sys::SOCKET_FD) else { sys::exit_now(125) };
+    let open: Vec<RawFd> = kept.iter().copied().chain([life.as_raw_fd()]).collect();
+    sys::close_all_but(&open);
+    sys::unblock_signals();
+    sys::set_short_name("mp-ready");
+    let life = Fd::from(life);
+    if sys::prepare_to_die_with(life.as_fd()).is_err() {
+        sys::exit_now(125);
+    }
+    // What the end of this process will touch, it had better touch now.
+    let _ = std::io::stdout().flush();
+    sys::flush_c_streams();
+    match wire::recv::<First>(&life) {
+        Ok(First::Child(job)) => {
+            sys::leave_keyboard_to_parent();
+            sys::on_signal(libc::SIGQUIT, On::Default);
+            run(life, *job)
+        }
+        // Nobody needs it any more.
+        _ => sys::exit_now(0),
+    }
+}
+
+/// Takes on what an executed child would have of its parent by itself.
+fn surround(around: Around) {
+    for (number, stream) in around.streams.iter().enumerate() {
         if let Some(stream) = stream {
             let _ = sys::duplicate_to(stream.as_fd(), number as i32, 0);
         }
     }
-    if let Some(directory) = &request.directory {
+    if let Some(directory) = &around.directory {
         let _ = sys::change_directory(directory.as_fd());
     }
-    if let Some(mask) = request.umask {
+    if let Some(mask) = around.umask {
         sys::set_umask(mask);
     }
-    if sys::duplicate_to(request.life.as_fd(), sys::SOCKET_FD, libc::O_CLOEXEC).is_err() {
-        sys::exit_now(125);
-    }
-    if let Some(block) = request.environment {
+    if let Some(block) = around.environment {
         set_environment(&block);
-    }
-    // The zygote's values stay where they are, and never drop: this function does not return to them.
-    let Some(life) = sys::inherited(sys::SOCKET_FD) else { sys::exit_now(125) };
-    let open: Vec<RawFd> = kept.iter().copied().chain([life.as_raw_fd()]).collect();
-    sys::close_all_but(&open);
-    sys::leave_keyboard_to_parent();
-    sys::on_signal(libc::SIGQUIT, On::Default);
-    sys::unblock_signals();
-    let life = Fd::from(life);
-    greet(&life);
-    match wire::recv::<First>(&life) {
-        Ok(First::Child(job)) => run(life, *job),
-        _ => sys::exit_now(125),
     }
 }
 
-/// Tells the parent who this is. It may be gone by now; then there is nothing to do.
-fn greet(life: &Fd) {
-    let Ok(process) = sys::pidfd_open(sys::pid()) else { sys::exit_now(125) };
-    let program = Image::get().program().to_vec();
-    let hello = Hello { program, pid: sys::pid(), process: process.into() };
-    if wire::send(life, &hello).is_err() {
-        sys::exit_now(125);
-    }
+/// Has the panics of this process told to its parent, and an overflow of its stack.
+pub(crate) fn watch() {
+    Panic::watch();
+    sys::report_overflow(outcome::overflow);
 }
 
 #[expect(unsafe_code, reason = "changes the environment where there is one thread")]
@@ -122,7 +142,7 @@ pub(crate) fn belong(identity: &Identity, life: &Fd) {
     }
 }
 
-/// Ties the life of this process to that of its parent.
+/// Ties the life of this process to that of its parent, by a socket that was prepared for it.
 pub(crate) fn live_with_parent(life: &Fd) {
     // If the parent went between the two calls, the second sees it.
     if sys::die_with(life.as_fd()).is_err() || sys::is_hung_up(life.as_fd()) {
@@ -145,7 +165,13 @@ pub(crate) fn settle(settings: &Settings, life: &Fd) {
 /// Runs a function that was sent, tells what became of it, and ends the process.
 fn run(life: Fd, job: Job) -> ! {
     let outcome = if job.program == Image::get().program() {
-        let args = socket::recv(&life, Limits::default(), Deadline::NEVER);
+        let args = match job.args {
+            Some(args) => Ok(args.into_message()),
+            None => socket::recv(&life, Limits::default(), Deadline::NEVER),
+        };
+        if let Some(around) = job.around {
+            surround(around);
+        }
         belong(&job.identity, &life);
         settle(&job.settings, &life);
         // What became its streams is not to be there twice.
@@ -153,8 +179,6 @@ fn run(life: Fd, job: Job) -> ! {
         sys::set_short_name(&job.identity.name);
         let life = life.clone();
         Current::set(job.identity, life);
-        Panic::watch();
-        sys::report_overflow(outcome::overflow);
         event!(INFO, "child process calling its function");
         begin().unwrap_or_else(|| call(job.entry, args))
     } else {

@@ -1,14 +1,14 @@
 //! Starting a child as a copy of this process.
 
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
 use mp_wire::{Deadline, Fd, Limits, socket};
 
 use crate::current::{Current, Identity};
 use crate::logging::event;
-use crate::outcome::{self, Outcome, Panic};
+use crate::outcome::{self, Outcome};
 use crate::settings;
 use crate::start::Plan;
 use crate::sys::{self, Forked};
@@ -64,7 +64,7 @@ pub(crate) fn fork(
     sys::flush_c_streams();
     sys::keep_overflow_message(outcome::overflow);
     // Room for the descriptor of the child, without which there must not be one.
-    let room = sys::pidfd_open(sys::pid()).map_err(failed)?;
+    let room = ours.as_fd().try_clone_to_owned().map_err(failed)?;
     // A handler of the parent's must not run in the copy.
     let blocked = sys::Blocked::new();
     let waits = plan.any_threads || sys::ignores_children();
@@ -104,6 +104,9 @@ fn run(
     environment: Option<Vec<u8>>,
     function: Box<dyn FnOnce() -> Outcome + '_>,
 ) -> ! {
+    if sys::prepare_to_die_with(life.as_fd()).is_err() {
+        sys::exit_now(125);
+    }
     boot::belong(&identity, &life);
     // The frames that own them are the parent's, and never return here.
     plan.pipes.close_raw();
@@ -115,8 +118,7 @@ fn run(
     plan.settings.close_raw();
     sys::set_short_name(&identity.name);
     Current::set(identity, life.clone());
-    Panic::watch();
-    sys::report_overflow(outcome::overflow);
+    boot::watch();
     event!(INFO, "child process calling its function");
     let outcome = boot::begin().unwrap_or_else(function);
     let code = outcome.exit_code();

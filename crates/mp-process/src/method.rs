@@ -11,7 +11,7 @@ use crate::{Error, ErrorKind};
 ///
 /// | | what it is | time | threads in the parent | captures |
 /// |---|---|---|---|---|
-/// | [`Forkserver`](Self::Forkserver) | a small process that was executed from the same program forks | short | safe | no |
+/// | [`Forkserver`](Self::Forkserver) | a small process that was executed from the same program forks; it has one child ready | short | safe | no |
 /// | [`Spawn`](Self::Spawn) | the same program is executed once more for each child | longer | safe | no |
 /// | [`Fork`](Self::Fork) | a copy of the calling process | grows with its memory | refused | yes |
 ///
@@ -31,7 +31,8 @@ use crate::{Error, ErrorKind};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum StartMethod {
-    /// Children are forked by a process of one thread, which is executed from the same program on first use.
+    /// Children are forked by a process of one thread, which is executed from the same program on first use. It has one ready
+    /// for the next start, and makes another one while that runs.
     #[default]
     Forkserver,
     /// Each child is executed from the same program.

@@ -27,40 +27,20 @@ pub(crate) enum Reaper {
     Zygote(OwnedFd),
 }
 
-/// What the zygote writes to a child's pipe.
-pub(crate) enum Note {
-    /// It ended, with this status in the form of `waitpid`.
-    Ended(i32),
-    /// It could not be forked, with this `errno`.
-    NotForked(i32),
-}
+/// How a child ended, in the form of `waitpid`, as the zygote writes it to the child's pipe.
+pub(crate) struct Note(pub(crate) i32);
 
 impl Note {
-    const LEN: usize = 8;
-
     pub(crate) fn write(self, pipe: BorrowedFd<'_>) {
-        let (kind, value) = match self {
-            Self::Ended(status) => (1_i32, status),
-            Self::NotForked(errno) => (2, errno),
-        };
-        let mut bytes = [0; Self::LEN];
-        bytes[..4].copy_from_slice(&kind.to_ne_bytes());
-        bytes[4..].copy_from_slice(&value.to_ne_bytes());
-        sys::write(pipe, &bytes);
+        sys::write(pipe, &self.0.to_ne_bytes());
     }
 
     /// Reads it; `Ok(None)` if it is not there yet, an error if it will never be.
-    pub(crate) fn read(pipe: BorrowedFd<'_>) -> Result<Option<Self>, ()> {
-        let mut bytes = [0; Self::LEN];
+    fn read(pipe: BorrowedFd<'_>) -> Result<Option<Self>, ()> {
+        let mut bytes = [0; size_of::<i32>()];
         match sys::read(pipe, &mut bytes) {
             Ok(None) => Ok(None),
-            Ok(Some(Self::LEN)) => {
-                let word = |at: usize| i32::from_ne_bytes([0, 1, 2, 3].map(|i| bytes[at + i]));
-                match word(0) {
-                    1 => Ok(Some(Self::Ended(word(4)))),
-                    _ => Ok(Some(Self::NotForked(word(4)))),
-                }
-            }
+            Ok(Some(len)) if len == bytes.len() => Ok(Some(Self(i32::from_ne_bytes(bytes)))),
             _ => Err(()),
         }
     }
@@ -218,8 +198,7 @@ impl Record {
             },
             Reaper::Zygote(pipe) => match Note::read(pipe.as_fd()) {
                 Ok(None) => None,
-                Ok(Some(Note::Ended(status))) => Some(ExitStatus::from_wait(status)),
-                Ok(Some(Note::NotForked(_))) => Some(ExitStatus::UNKNOWN),
+                Ok(Some(Note(status))) => Some(ExitStatus::from_wait(status)),
                 // The zygote is dead. Its children live on, and have another parent now.
                 Err(()) => self.ask_kernel(),
             },
@@ -228,7 +207,7 @@ impl Record {
 
     /// Asks for the end of a process that is not a child of this one.
     fn ask_kernel(&self) -> Option<ExitStatus> {
-        if sys::poll(self.sentinel(), libc::POLLIN, 0) == 0 {
+        if sys::runs(self.sentinel()) {
             return None;
         }
         // Its new parent may be this one, as the first process of a container.

@@ -77,6 +77,7 @@ fn lock() -> MutexGuard<'static, State> {
 }
 
 /// The socket pair of a child to be.
+#[derive(Debug)]
 pub(crate) struct Pair(u64);
 
 impl Pair {
@@ -90,6 +91,24 @@ impl Pair {
         let serial = state.serial;
         state.pending.insert(serial, (ours.clone(), Some(theirs.clone())));
         Ok((Self(serial), ours, theirs))
+    }
+
+    /// Receives the end of a pair that somebody else has made, so that a fork meanwhile does not copy it.
+    ///
+    /// `receive` must not block.
+    pub(crate) fn adopt<T>(
+        receive: impl FnOnce() -> Result<(T, Option<Fd>), mp_wire::Error>,
+    ) -> Result<(T, Option<(Self, Fd)>), mp_wire::Error> {
+        let failed = |error| mp_wire::Error::from_io("no socket for a new process", error);
+        let mut state = state();
+        let (value, ours) = receive()?;
+        let Some(ours) = ours else { return Ok((value, None)) };
+        let ours = ours.into_owned().and_then(sys::above_streams).map_err(failed)?;
+        let ours = Fd::from(ours);
+        state.serial += 1;
+        let serial = state.serial;
+        state.pending.insert(serial, (ours.clone(), None));
+        Ok((value, Some((Self(serial), ours))))
     }
 
     /// Forgets the child's end, once the child has it.

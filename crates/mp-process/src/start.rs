@@ -10,7 +10,7 @@ use crate::outcome::Outcome;
 use crate::record::{Reaper, Record};
 use crate::registry::{self, Pair};
 use crate::settings::{self, Leads, Pipes, Settings, Settled, Variable};
-use crate::wire::{self, First, Job};
+use crate::wire::{self, Args, Around, First, Job};
 use crate::zygote::{self, Refusal};
 use crate::{
     Error, ErrorKind, StartMethod, Stdio, context, current_process, execute, exit, fork, logging,
@@ -102,18 +102,9 @@ impl Plan {
 /// Starts a function that travels: its place in the program, and its arguments.
 pub(crate) fn function(plan: &Plan, entry: u64, args: &Message) -> Result<Arc<Record>, Error> {
     prepare();
-    let program = Image::get().program().to_vec();
-    let job = First::Child(Box::new(Job {
-        program,
-        entry,
-        identity: plan.identity(),
-        settings: plan.settings.clone(),
-    }));
-    let job = mp_wire::encode(&job);
-    let job = job.map_err(|error| Error::from_wire("the process cannot be described", error))?;
     match plan.method() {
-        StartMethod::Spawn => spawned(plan, &job, args),
-        _ => forked(plan, &job, args),
+        StartMethod::Spawn => spawned(plan, entry, args),
+        _ => forked(plan, entry, args),
     }
 }
 
@@ -161,60 +152,85 @@ fn prepare() {
     registry::sweep();
 }
 
-fn pair() -> Result<(Pair, Fd, Fd), Error> {
-    Pair::new().map_err(|error| Error::from_io("no socket for a new process", error))
+/// A job, as it is sent to a child.
+fn job(plan: &Plan, entry: u64, args: &Message, around: Option<Around>) -> Result<Message, Error> {
+    let job = Job {
+        program: Image::get().program().to_vec(),
+        entry,
+        identity: plan.identity(),
+        settings: plan.settings.clone(),
+        around,
+        args: Args::of(args),
+    };
+    mp_wire::encode(&First::Child(Box::new(job)))
+        .map_err(|error| Error::from_wire("the process cannot be described", error))
 }
 
-fn send(socket: &Fd, job: &Message, args: &Message) -> Result<(), Error> {
-    [job, args].into_iter().try_for_each(|message| {
-        socket::send(socket, &message.bytes, &message.fds, Deadline::NEVER)
-            .map_err(|error| Error::from_wire("the arguments of a process cannot be sent", error))
-    })
+/// Sends a job, and the arguments if they are not in it; `false` if the child is gone.
+fn send(socket: &Fd, job: &Message, args: &Message) -> Result<bool, Error> {
+    let rest = if Args::fit(args) { None } else { Some(args) };
+    for message in [Some(job), rest].into_iter().flatten() {
+        match socket::send(socket, &message.bytes, &message.fds, Deadline::NEVER) {
+            Ok(()) => {}
+            Err(error) if error.kind() == mp_wire::ErrorKind::Closed => return Ok(false),
+            Err(error) => {
+                let what = "the arguments of a process cannot be sent";
+                return Err(Error::from_wire(what, error));
+            }
+        }
+    }
+    Ok(true)
 }
 
-fn spawned(plan: &Plan, job: &Message, args: &Message) -> Result<Arc<Record>, Error> {
+fn spawned(plan: &Plan, entry: u64, args: &Message) -> Result<Arc<Record>, Error> {
     execute::check()?;
-    let (pair, ours, theirs) = pair()?;
+    let job = job(plan, entry, args, None)?;
+    let pair = Pair::new();
+    let (pair, ours, theirs) =
+        pair.map_err(|error| Error::from_io("no socket for a new process", error))?;
     let executed = execute::execute(&theirs, &settings::environment(&plan.environment)?)?;
     drop(theirs);
     pair.sent();
     let record = Record::new(pair.serial(), plan, executed.pid, executed.process, Reaper::Here);
     let record = Arc::new(record);
-    match send(&ours, job, args) {
+    if let Err(error) = send(&ours, &job, args) {
         // It waited for the first of them, and the end of its socket ends it.
-        Err(error) if error.kind() != ErrorKind::Io => {
-            drop((ours, pair));
-            record.wait(Deadline::NEVER);
-            Err(error)
-        }
-        // It is dead already: whoever joins it learns how.
-        _ => {
-            settled(plan, &record, &ours)?;
-            registry::enter(pair.serial(), &record, ours);
-            Ok(record)
-        }
+        drop((ours, pair));
+        record.wait(Deadline::NEVER);
+        return Err(error);
     }
+    // If it is dead already, whoever joins it learns how.
+    settled(plan, &record, &ours)?;
+    registry::enter(pair.serial(), &record, ours);
+    Ok(record)
 }
 
-fn forked(plan: &Plan, job: &Message, args: &Message) -> Result<Arc<Record>, Error> {
+fn forked(plan: &Plan, entry: u64, args: &Message) -> Result<Arc<Record>, Error> {
     for _ in 0..ATTEMPTS {
         let zygote = zygote::get()?;
-        let (pair, ours, theirs) = pair()?;
-        send(&ours, job, args)?;
-        let environment = settings::environment(&plan.environment)?;
-        match zygote::fork(&zygote, &pair, &ours, theirs, environment) {
-            Ok(born) => {
-                let serial = pair.serial();
-                let record = Record::new(serial, plan, born.pid, born.process, born.reaper);
-                let record = Arc::new(record);
-                settled(plan, &record, &ours)?;
-                registry::enter(serial, &record, ours);
-                return Ok(record);
-            }
+        let around = zygote.around(settings::environment(&plan.environment)?)?;
+        let job = job(plan, entry, args, Some(around))?;
+        let born = match zygote.take() {
+            Ok(born) => born,
             Err(Refusal::Failed(error)) => return Err(error),
-            Err(Refusal::Dead) => zygote::bury(&zygote),
+            Err(Refusal::Dead) => {
+                zygote::bury(&zygote);
+                continue;
+            }
+        };
+        let sent = send(&born.life, &job, args);
+        zygote.more();
+        if !sent? {
+            // It was killed just now, and has run nothing.
+            continue;
         }
+        let serial = born.pair.serial();
+        let record = Record::new(serial, plan, born.pid, born.process, born.reaper);
+        let record = Arc::new(record);
+        settled(plan, &record, &born.life)?;
+        registry::enter(serial, &record, born.life);
+        return Ok(record);
     }
-    let what = "the process that forks ends each time before it has forked";
+    let what = "the process that forks, or the one that it forked, ends each time before it has a function to run";
     Err(Error::new(ErrorKind::Program, what))
 }

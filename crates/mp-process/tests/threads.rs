@@ -48,6 +48,21 @@ fn fork_is_refused_with_the_count_of_threads() {
     let error = Process::fork(|| 1).start().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Threads);
     assert!(error.to_string().contains(" threads: "), "{error}");
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..10 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    thread::park_timeout(std::time::Duration::from_millis(1));
+                }
+            });
+        }
+        let error = Process::fork(|| 1).start().unwrap_err().to_string();
+        let count = error.split(' ').find_map(|word| word.parse::<usize>().ok());
+        stop.store(true, Ordering::Relaxed);
+        // These, this one, and that of the harness, whose other tests have some of their own.
+        assert!(count.is_some_and(|count| count >= 11), "{error}");
+    });
     let error = Process::new(cpu_count, ()).start_method(StartMethod::Fork).start().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Threads);
 }

@@ -4,9 +4,11 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use mp_shared::ring::{self, Ring};
+use mp_shared::shelf::{Order, Orphans, Shelf};
 
 use crate::channel::Channel;
-use crate::{BytesQueue, Error, ErrorKind, PlainQueue, Queue};
+use crate::error::no_memory;
+use crate::{BytesQueue, Error, ErrorKind, JoinableQueue, PlainQueue, Queue};
 
 /// How a queue is made; see [`Queue::builder`], [`BytesQueue::builder`] and [`PlainQueue::builder`].
 ///
@@ -23,51 +25,63 @@ use crate::{BytesQueue, Error, ErrorKind, PlainQueue, Queue};
 /// ```
 #[must_use = "`build` makes the queue"]
 pub struct Builder<Q> {
-    ring: ring::Builder,
+    bounds: Bounds,
     /// A bound was zero.
     refused: bool,
     queue: PhantomData<fn() -> Q>,
 }
 
+/// How large a queue may become, and what it does with what the dead had.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Bounds {
+    items: usize,
+    bytes: usize,
+    orphans: Orphans,
+}
+
+impl Bounds {
+    fn ring(self) -> ring::Builder {
+        Ring::builder().capacity(self.items).byte_capacity(self.bytes)
+    }
+
+    pub(crate) fn shelf(self, order: Order) -> Result<Shelf, Error> {
+        let shelf = Shelf::builder(order).capacity(self.items).byte_capacity(self.bytes);
+        shelf.orphans(self.orphans).build().map_err(no_memory)
+    }
+}
+
 /// What can be built.
 pub(crate) trait Build: Sized {
-    fn settings(ring: ring::Builder) -> ring::Builder {
-        ring
-    }
-    fn over(ring: Result<Ring, mp_shared::Error>) -> Result<Self, Error>;
+    fn build(bounds: Bounds) -> Result<Self, Error>;
 }
 
 impl<T> Build for Queue<T> {
-    fn over(ring: Result<Ring, mp_shared::Error>) -> Result<Self, Error> {
-        Channel::over(ring).map(Self::over)
+    fn build(bounds: Bounds) -> Result<Self, Error> {
+        Channel::over(bounds.ring().build()).map(Self::over)
     }
 }
 
 impl Build for BytesQueue {
-    fn over(ring: Result<Ring, mp_shared::Error>) -> Result<Self, Error> {
-        ring.map(Self::over).map_err(crate::error::no_memory)
+    fn build(bounds: Bounds) -> Result<Self, Error> {
+        bounds.ring().build().map(Self::over).map_err(no_memory)
     }
 }
 
 impl<T: mp_shared::bytemuck::Pod> Build for PlainQueue<T> {
-    fn settings(ring: ring::Builder) -> ring::Builder {
-        ring.of::<T>()
-    }
-
-    fn over(ring: Result<Ring, mp_shared::Error>) -> Result<Self, Error> {
-        ring.map(Self::over).map_err(crate::error::no_memory)
+    fn build(bounds: Bounds) -> Result<Self, Error> {
+        bounds.ring().of::<T>().build().map(Self::over).map_err(no_memory)
     }
 }
 
 impl<Q> Builder<Q> {
     pub(crate) fn new() -> Self {
-        Self { ring: Ring::builder(), refused: false, queue: PhantomData }
+        Self { bounds: Bounds::default(), refused: false, queue: PhantomData }
     }
 
     /// Lets the queue hold this many items at most.
     #[doc(alias = "maxsize")]
     pub fn capacity(mut self, items: usize) -> Self {
-        self.ring = self.ring.capacity(items);
+        self.bounds.items = items;
         self.refused |= items == 0;
         self
     }
@@ -76,8 +90,16 @@ impl<Q> Builder<Q> {
     ///
     /// An item that has more alone is never put: [`ErrorKind::TooLarge`].
     pub fn byte_capacity(mut self, bytes: usize) -> Self {
-        self.ring = self.ring.byte_capacity(bytes);
+        self.bounds.bytes = bytes;
         self.refused |= bytes == 0;
+        self
+    }
+}
+
+impl<T> Builder<JoinableQueue<T>> {
+    /// Says what becomes of an item whose consumer died before it was done: by default it is given out again.
+    pub fn orphans(mut self, orphans: Orphans) -> Self {
+        self.bounds.orphans = orphans;
         self
     }
 }
@@ -94,18 +116,18 @@ impl<Q: Build> Builder<Q> {
             let what = "a queue without room for an item is of no use; `Queue::new` has no bound";
             return Err(Error::new(ErrorKind::InvalidInput, what));
         }
-        Q::over(Q::settings(self.ring).build())
+        Q::build(self.bounds)
     }
 }
 
 impl<Q> Clone for Builder<Q> {
     fn clone(&self) -> Self {
-        Self { ring: self.ring, refused: self.refused, queue: PhantomData }
+        Self { bounds: self.bounds, refused: self.refused, queue: PhantomData }
     }
 }
 
 impl<Q> fmt::Debug for Builder<Q> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder").field("ring", &self.ring).finish_non_exhaustive()
+        f.debug_struct("Builder").field("bounds", &self.bounds).finish_non_exhaustive()
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::builder::Builder;
 use crate::error::{not_got, not_put};
-use crate::handle::ring_handle;
+use crate::handle::{handle, travels};
 use crate::{Error, GetError, PutError};
 
 /// A queue of byte messages, between any number of producers and consumers, that need not be copied.
@@ -47,7 +47,8 @@ pub struct BytesQueue {
     ring: Ring,
 }
 
-ring_handle!([] BytesQueue, "BytesQueue");
+handle!([] BytesQueue, "BytesQueue", ring);
+travels!([] BytesQueue, ring);
 
 impl BytesQueue {
     /// Makes a queue without a bound.

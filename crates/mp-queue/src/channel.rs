@@ -19,17 +19,18 @@
 //! So nothing that was put is lost, and descriptors never come with another message than their own.
 
 use std::num::NonZero;
-use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Duration;
 
-use mp_shared::ring::{self, Item, Nudge, Record, Ring, Target};
-use mp_wire::peek::{self, Tag};
-use mp_wire::{Deadline, Fd, Message, poll, socket};
+use mp_shared::ring::{Item, Nudge, Record, Ring, Target};
+use mp_wire::{Deadline, Fd, Message};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::beside::{Beside, not_taken};
 use crate::error::{no_memory, refused, untaken};
-use crate::{Error, ErrorKind, GetError, PutError, registry};
+use crate::registry::{Known, Registry};
+use crate::{Error, GetError, PutError};
+
+static CHANNELS: Registry<Inner> = Registry::new();
 
 /// A queue of messages that are bytes and descriptors; what they mean is up to its users.
 ///
@@ -59,24 +60,7 @@ pub struct Channel(Arc<Inner>);
 #[derive(Debug)]
 pub(crate) struct Inner {
     ring: Ring,
-    /// Producers send here, consumers receive there.
-    sender: Fd,
-    receiver: Fd,
-}
-
-/// How long a producer waits for room on the socket before it looks whether the queue was closed.
-const GLANCE: Duration = Duration::from_millis(50);
-
-/// What came of the packet of a record that is to be taken.
-enum Beside {
-    /// The record has none.
-    Nothing,
-    /// Its descriptors; the packet is still there.
-    Fds(Vec<Fd>),
-    /// It is not wanted; it may still be there.
-    Unwanted,
-    /// It is not there, or makes no sense.
-    Missing,
+    beside: Beside,
 }
 
 impl Channel {
@@ -100,11 +84,7 @@ impl Channel {
 
     pub(crate) fn over(ring: Result<Ring, mp_shared::Error>) -> Result<Self, Error> {
         let ring = ring.map_err(no_memory)?;
-        let (sender, receiver) = socket::pair().map_err(|error| {
-            Error::with_source(ErrorKind::Exhausted, "cannot make the socket of a queue", error)
-        })?;
-        let inner = Inner { ring, sender: sender.into(), receiver: receiver.into() };
-        Ok(Self(registry::insert(inner)))
+        Ok(Self(CHANNELS.insert(Inner { ring, beside: Beside::new()? })))
     }
 
     /// Puts a message, whose bytes are in several parts, and its descriptors.
@@ -131,40 +111,9 @@ impl Channel {
         fds: &[Fd],
         deadline: Deadline,
     ) -> Result<(), PutError> {
-        loop {
-            let nonce = nonce();
-            let put = self.0.ring.put_with(nonce, parts, deadline, |sequence| {
-                // Whoever waits here would keep all others from putting; so it waits below.
-                peek::send(&self.0.sender, Tag { sequence, nonce }, fds, Deadline::NOW)
-            });
-            match put {
-                Err(ring::PutError::Hook(error))
-                    if error.kind() == mp_wire::ErrorKind::TimedOut =>
-                {
-                    if deadline.is_past() {
-                        return Err(PutError::Full);
-                    }
-                    let glance = Deadline::after(GLANCE);
-                    let until = if deadline.remaining().is_some_and(|left| left < GLANCE) {
-                        deadline
-                    } else {
-                        glance
-                    };
-                    poll::wait_writable(self.0.sender.as_fd(), until).map_err(|error| {
-                        let what = "cannot wait for room for descriptors";
-                        PutError::Failed(Error::with_source(ErrorKind::Io, what, error))
-                    })?;
-                }
-                other => {
-                    return other.map_err(|error| {
-                        refused(error, |error| {
-                            let what = "the descriptors of the item cannot be put";
-                            PutError::Failed(Error::wire(what, error))
-                        })
-                    });
-                }
-            }
-        }
+        self.0
+            .beside
+            .put(fds, deadline, |nonce, hook| self.0.ring.put_with(nonce, parts, deadline, hook))
     }
 
     /// Takes the first message, in place of what `message` held.
@@ -211,47 +160,17 @@ impl Channel {
         nudge: Nudge,
         want_fds: bool,
     ) -> Result<Vec<Fd>, GetError> {
+        let beside = &self.0.beside;
         let taken = self.0.ring.get_around(
             target,
             deadline,
             nudge,
-            |item| self.look_beside(item, want_fds),
-            |beside| {
-                if let Beside::Fds(_) = beside {
-                    // What fails to be discarded is stale for the next reader.
-                    let _ = peek::discard(&self.0.receiver);
-                }
-            },
+            |item| beside.look(item, want_fds),
+            |found| beside.taken(found),
         );
         match taken {
-            Ok((_, Beside::Fds(fds))) => Ok(fds),
-            Ok((_, Beside::Nothing | Beside::Unwanted)) => Ok(Vec::new()),
-            Ok((_, Beside::Missing)) => {
-                let what = "the descriptors of the item are not there";
-                Err(GetError::Failed(Error::new(ErrorKind::DescriptorsLost, what)))
-            }
-            Err(error) => Err(untaken(error, |error| {
-                let what = "the descriptors of the item cannot be received";
-                GetError::Failed(Error::wire(what, error))
-            })),
-        }
-    }
-
-    /// Peeks at the packet of a record. An error leaves both where they are.
-    #[inline]
-    fn look_beside(&self, item: Item, want_fds: bool) -> Result<Beside, mp_wire::Error> {
-        if item.tag == 0 {
-            return Ok(Beside::Nothing);
-        }
-        if !want_fds {
-            return Ok(Beside::Unwanted);
-        }
-        let tag = Tag { sequence: item.sequence, nonce: item.tag };
-        match peek::peek(&self.0.receiver, tag) {
-            Ok(Some(fds)) => Ok(Beside::Fds(fds)),
-            Ok(None) => Ok(Beside::Missing),
-            Err(error) if error.kind() == mp_wire::ErrorKind::Protocol => Ok(Beside::Missing),
-            Err(error) => Err(error),
+            Ok((_, found)) => found.into_fds().map_err(GetError::Failed),
+            Err(error) => Err(not_taken(error)),
         }
     }
 
@@ -349,31 +268,22 @@ impl Channel {
     }
 }
 
-impl Inner {
-    /// Equal in all handles on the same channel, and different from every other.
-    pub(crate) fn id(&self) -> u128 {
+impl Known for Inner {
+    fn id(&self) -> u128 {
         self.ring.segment().id()
     }
 }
 
-/// A number, never zero, that tells a packet from one that another process, or this one earlier, has left without a
-/// message: the time, and the process.
-fn nonce() -> u64 {
-    let (seconds, nanos) = Deadline::after(Duration::ZERO).monotonic().unwrap_or_default();
-    let time = (seconds as u64).wrapping_mul(1_000_000_000).wrapping_add(nanos as u64);
-    (time << 22 | u64::from(std::process::id()) & 0x3f_ffff).max(1)
-}
-
 impl Serialize for Channel {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        (&self.0.ring, &self.0.sender, &self.0.receiver).serialize(serializer)
+        (&self.0.ring, &self.0.beside.sender, &self.0.beside.receiver).serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Channel {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (ring, sender, receiver) = Deserialize::deserialize(deserializer)?;
-        Ok(Self(registry::insert(Inner { ring, sender, receiver })))
+        Ok(Self(CHANNELS.insert(Inner { ring, beside: Beside { sender, receiver } })))
     }
 }
 
@@ -382,7 +292,11 @@ mod tests {
     use std::fs::File;
     use std::os::fd::OwnedFd;
 
+    use mp_wire::peek::{self, Tag};
+
     use super::*;
+    use crate::ErrorKind;
+    use crate::beside::Found;
 
     fn fd() -> Fd {
         Fd::from(OwnedFd::from(File::open("/dev/null").unwrap()))
@@ -401,7 +315,7 @@ mod tests {
             // Killed between step 2 and step 3, twice.
             for nonce in 1..3 {
                 let tag = Tag { sequence, nonce };
-                peek::send(&channel.0.sender, tag, &[fd(), fd()], Deadline::NOW).unwrap();
+                peek::send(&channel.0.beside.sender, tag, &[fd(), fd()], Deadline::NOW).unwrap();
             }
             let fds = if sequence == 1 { vec![] } else { vec![fd()] };
             channel.put(&[&[sequence as u8]], &fds, Deadline::NOW).unwrap();
@@ -421,13 +335,13 @@ mod tests {
         // Killed between step 5 and step 6: nothing has changed.
         let mut bytes = Vec::new();
         let killed = channel.0.ring.get_with(&mut bytes, Deadline::NOW, |item| {
-            assert!(matches!(channel.look_beside(item, true), Ok(Beside::Fds(_))));
+            assert!(matches!(channel.0.beside.look(item, true), Ok(Found::Fds(_))));
             Err::<(), _>(())
         });
         assert!(killed.is_err());
         assert_eq!(get(&channel), (vec![0], 1));
         // Killed between step 6 and step 7: the item is gone, its packet is there.
-        let look = |item| channel.look_beside(item, true);
+        let look = |item| channel.0.beside.look(item, true);
         channel.0.ring.get_with(&mut bytes, Deadline::NOW, look).unwrap();
         assert_eq!(get(&channel), (vec![2], 1));
     }
@@ -439,7 +353,7 @@ mod tests {
             channel.put(&[&[number]], &[fd()], Deadline::NOW).unwrap();
         }
         // Only somebody hostile does that.
-        peek::discard(&channel.0.receiver).unwrap();
+        peek::discard(&channel.0.beside.receiver).unwrap();
         let mut message = Message::default();
         match channel.get(&mut message, Deadline::NOW) {
             Err(GetError::Failed(error)) => assert_eq!(error.kind(), ErrorKind::DescriptorsLost),

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use crate::builder::Builder;
 use crate::error::{not_got, not_put};
-use crate::handle::ring_handle;
+use crate::handle::{handle, travels};
 use crate::{Error, GetError, PutError, PutManyError};
 
 /// A queue of items of fixed size that are plain data, between any number of producers and consumers.
@@ -42,7 +42,8 @@ pub struct PlainQueue<T> {
     item: PhantomData<fn(T) -> T>,
 }
 
-ring_handle!([T] PlainQueue<T>, "PlainQueue");
+handle!([T] PlainQueue<T>, "PlainQueue", ring);
+travels!([T] PlainQueue<T>, ring);
 
 impl<T> PlainQueue<T> {
     pub(crate) fn over(ring: Ring) -> Self {

@@ -6,15 +6,15 @@ use std::marker::PhantomData;
 use std::num::NonZero;
 use std::time::Duration;
 
-use mp_shared::ring::{Nudge, Target};
-use mp_shared::segment::Segment;
+use mp_shared::ring::Nudge;
 use mp_shared::{Source, Waitable};
-use mp_wire::{Buffer, Deadline};
+use mp_wire::Deadline;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::builder::Builder;
 use crate::channel::Channel;
+use crate::copied::Copied;
 use crate::ends::{self, Receiver, Sender};
 use crate::{Error, ErrorKind, GetError, PutError};
 
@@ -66,18 +66,24 @@ pub struct Queue<T> {
     item: PhantomData<fn(T) -> T>,
 }
 
-/// A buffer that an item is copied into.
-struct Copied(Buffer);
-
-impl Target for Copied {
-    #[inline]
-    fn fill(&mut self, segment: &Segment, at: usize, len: usize) -> Result<(), mp_shared::Error> {
-        match self.0.room(len) {
-            Some(room) => segment.copy_out(at, room),
-            None => segment.append_to(at, len, self.0.large(0)),
-        }
-    }
-}
+/// Python's name for a queue without extras: it has a [`Queue`]'s, all the same.
+///
+/// # Python
+///
+/// `multiprocessing.SimpleQueue`: no thread, and `put` is done when it returns. So it is with each queue here.
+///
+/// # Examples
+///
+/// ```
+/// use mp_queue::SimpleQueue;
+///
+/// let queue = SimpleQueue::new()?;
+/// queue.put(&"an item".to_owned())?;
+/// assert!(!queue.is_empty());
+/// assert_eq!(queue.get()?, "an item");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub type SimpleQueue<T> = Queue<T>;
 
 impl<T> Queue<T> {
     /// Makes a queue without a bound.
@@ -337,9 +343,9 @@ impl<T: DeserializeOwned> Queue<T> {
     }
 
     pub(crate) fn get_nudged(&self, deadline: Deadline, nudge: Nudge) -> Result<T, GetError> {
-        let mut copied = Copied(Buffer::new());
+        let mut copied = Copied::default();
         let fds = self.channel.get_to(&mut copied, deadline, nudge, true)?;
-        mp_wire::decode(copied.0.bytes(), &fds)
+        mp_wire::decode(copied.bytes(), &fds)
             .map_err(|error| GetError::Failed(Error::wire("the item cannot be decoded", error)))
     }
 

@@ -10,6 +10,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 pub use self::kinds::{Atomic, AtomicBits, AtomicNumber};
 use crate::Error;
+use crate::home::Home;
+#[cfg(feature = "named")]
+use crate::named::{self, named_object};
 use crate::object::{Object, Shape, Tag};
 use crate::segment::View;
 
@@ -73,7 +76,36 @@ impl<T: Atomic> AtomicValue<T> {
     ///
     /// [`ErrorKind::Exhausted`](crate::ErrorKind::Exhausted) if no memory or no descriptor is left.
     pub fn new(initial: T) -> Result<Self, Error> {
-        let value = Self::from_object(Object::create(Self::shape(), 1)?)?;
+        Self::make(Home::Anywhere, initial)
+    }
+
+    /// Makes a number under a name, by which any program of the same user can [`open`](Self::open) it.
+    ///
+    /// Whoever finds it finds it written. The name goes when the last clone of this handle is dropped in this process.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::AlreadyExists`](crate::ErrorKind::AlreadyExists) if the name is taken, or as with
+    /// [`SharedMemory::create`](crate::SharedMemory::create).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_shared::AtomicValue;
+    ///
+    /// let name = format!("doc-AtomicValue-{}", std::process::id());
+    /// let visits = AtomicValue::create_named(&name, 40u64)?;
+    /// AtomicValue::<u64>::open(&name)?.fetch_add(2); // In any program.
+    /// assert_eq!(visits.load(), 42);
+    /// # Ok::<(), mp_shared::Error>(())
+    /// ```
+    #[cfg(feature = "named")]
+    pub fn create_named(name: &str, initial: T) -> Result<Self, Error> {
+        named::create(name, |home| Self::make(home, initial))
+    }
+
+    fn make(home: Home<'_>, initial: T) -> Result<Self, Error> {
+        let value = Self::from_object(Object::create_at(home, Self::shape(), 1)?)?;
         value.store(initial);
         Ok(value)
     }
@@ -225,6 +257,16 @@ impl<T: AtomicBits> AtomicValue<T> {
         T::fetch_xor(&self.cell, bits)
     }
 }
+
+#[cfg(feature = "named")]
+named_object!(
+    [T: Atomic] AtomicValue<T>,
+    Self::shape(),
+    Self::from_object,
+    |this| &this.object,
+    "AtomicValue::<i32>",
+    "AtomicValue::create_named(&name, 1)",
+);
 
 impl<T: Atomic> Clone for AtomicValue<T> {
     fn clone(&self) -> Self {

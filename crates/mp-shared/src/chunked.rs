@@ -1,4 +1,4 @@
-//! An array whose parts are locked apart.
+#![doc = include_str!("chunked/README.md")]
 #![expect(unsafe_code, reason = "a guard refers to the elements in shared memory")]
 
 mod guard;
@@ -22,7 +22,7 @@ use crate::object::{Object, Received, Shape, Tag};
 use crate::poison::{LockError, LockResult, PoisonError};
 use crate::robust::Acquired;
 use crate::slots::{Slot, Slots};
-use crate::{Error, ErrorKind};
+use crate::{AtomicNumber, Error, ErrorKind};
 
 /// Among the words of a slot: its elements are in a user's hands, or were when somebody died.
 const EXPOSED: usize = 0;
@@ -376,6 +376,26 @@ fn take_over(slot: &Slot) {
         words[POISONED].store(1, Relaxed);
         compiler_fence(SeqCst);
         words[EXPOSED].store(0, Relaxed);
+    }
+}
+
+impl<T: AtomicNumber> ChunkedArray<T> {
+    /// Adds to an element, under the lock of its chunk; returns what it was. Integers wrap around.
+    ///
+    /// # Errors
+    ///
+    /// As with [`get`](Self::get); nothing is added then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let counts = mp_shared::ChunkedArray::<u32>::new(100, 10)?;
+    /// assert_eq!(counts.fetch_add(42, 7)?, 0);
+    /// assert_eq!(counts.get(42)?, 7);
+    /// # Ok::<(), mp_shared::Error>(())
+    /// ```
+    pub fn fetch_add(&self, index: usize, number: T) -> Result<T, Error> {
+        self.fetch(index, |element| element.plus(number))
     }
 }
 

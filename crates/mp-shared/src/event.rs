@@ -1,9 +1,4 @@
-//! A flag that processes wait for.
-//!
-//! One word is all there is. Bit 0 says that the flag is up, bit 1 that somebody may be asleep, the rest counts how often
-//! it was taken down. To raise it is a compare-exchange, or, if somebody may be asleep, one call in which the kernel sets
-//! bit 0 and wakes all: a process that is killed has done both or neither. Whoever sleeps has noted the count: if it
-//! has changed, the flag was up meanwhile, though it may be down again.
+#![doc = include_str!("event/README.md")]
 
 #[cfg(test)]
 mod tests;
@@ -121,6 +116,11 @@ impl Event {
         let mut value = word.load(Relaxed);
         loop {
             if value & (SET | ASLEEP) == ASLEEP {
+                if cfg!(mp_bug = "raise_split") {
+                    word.fetch_or(SET, AcqRel);
+                    sys::wake(word, i32::MAX);
+                    return;
+                }
                 sys::wake_op(word, i32::MAX, WakeOp::OrBit(0));
                 return;
             }

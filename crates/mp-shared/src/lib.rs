@@ -30,6 +30,8 @@ pub mod robust;
 mod rwlock;
 pub mod segment;
 mod semaphore;
+pub mod shelf;
+mod slices;
 mod slots;
 mod sys;
 #[cfg(test)]

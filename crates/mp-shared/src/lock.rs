@@ -1,12 +1,4 @@
-//! The lock that users hold, and what it knows of those who died holding it.
-//!
-//! Beside the robust lock lie two words, which only its holder changes. `exposed` is up while what the lock protects is
-//! in a user's hands, or being written in more than one step: if the kernel says that the holder died and this is up, the next
-//! holder writes `poisoned` first, and only then goes on. So a process that is killed while it merely reads, or between two
-//! steps that each leave all in order, poisons nothing; and poison cannot be lost, whoever is killed when.
-//!
-//! Each time that the lock is taken gets a number, its session, which the guard remembers. So a guard that a forked process has
-//! a copy of does nothing there, even if that process takes the lock itself before it drops the copy.
+#![doc = include_str!("lock/README.md")]
 
 mod held;
 #[cfg(test)]
@@ -162,7 +154,12 @@ impl Guarded {
     #[cold]
     fn take_over_from_the_dead(&self) {
         let head = self.object.head();
-        if head.exposed.load(Relaxed) != 0 {
+        if cfg!(mp_bug = "poison_after") {
+            let exposed = head.exposed.swap(0, SeqCst);
+            head.poisoned.fetch_or(exposed, SeqCst);
+            return;
+        }
+        if head.exposed.load(Relaxed) != 0 && !cfg!(mp_bug = "death_untold") {
             head.poisoned.store(1, Relaxed);
             compiler_fence(SeqCst);
             head.exposed.store(0, Relaxed);

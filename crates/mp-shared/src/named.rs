@@ -1,4 +1,6 @@
-//! Shared memory with a name, for programs that have nothing in common but that name.
+#![doc = include_str!("named/README.md")]
+//!
+//! # The crate `shared_memory`
 //!
 //! The crate `shared_memory` does the mapping. It is only ever asked to open, never to create, so that it never owns a
 //! name: it would remove it in a forked child too, and would give out memory that is not reserved.

@@ -1,7 +1,8 @@
 //! A thing of this crate at its place in a segment: a head that says what it is, then a lock if it has one, then elements.
 //!
 //! The head is written before anybody else has the segment. Whoever attaches compares it with what it expects, reading each
-//! field once, and from then on uses its own copy. `poisoned`, `exposed` and `words` change later: see `lock.rs` and `event.rs`.
+//! field once, and from then on uses its own copy. `poisoned`, `exposed` and `words` change later: see the READMEs of `lock`,
+//! `event` and their like.
 #![expect(unsafe_code, reason = "elements lie in memory that other processes write")]
 
 use std::any::type_name;

@@ -1,4 +1,4 @@
-//! What is done once, whoever dies on the way.
+#![doc = include_str!("once/README.md")]
 
 use std::fmt;
 use std::sync::atomic::AtomicU32;

@@ -1,9 +1,11 @@
 #![doc = include_str!("ring/README.md")]
 
+mod builder;
 mod error;
 mod get;
 mod layout;
 mod lend;
+mod pace;
 mod put;
 mod record;
 
@@ -16,27 +18,23 @@ use bytemuck::Pod;
 use mp_wire::{Deadline, Fd};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+pub use self::builder::Builder;
 pub use self::error::{GetError, PutError, PutManyError};
 pub use self::get::Target;
-use self::layout::{
-    ARENA, BACKED, HEADER_AT, Head, Header, Place, Tail, UNIT, arena_size, arena_start,
-};
+pub(crate) use self::layout::Apart;
+use self::layout::{HEADER_AT, Head, Header, Tail, UNIT, arena_size};
 pub use self::lend::{Lent, Reservation};
+use self::pace::Pace;
 use crate::object::hash;
 use crate::robust::LockError;
 use crate::robust::linked::{Cell, keep};
 use crate::segment::{HEADER_LEN, Segment, View};
 use crate::wait::{Source, Waitable};
+use crate::word::CommitWord;
 use crate::{Error, ErrorKind};
 use mp_wire::Spin;
 
 const KIND: u32 = u32::from_le_bytes(*b"ring");
-
-/// Addresses that a ring takes by default. It costs nothing to have them.
-const RESERVE: usize = 64 << 30;
-
-/// The least that is tried where the system is short of addresses.
-const LEAST_RESERVE: usize = 1 << 20;
 
 /// How long a call that does not wait waits for another one that is in the middle of a put or a get.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -86,6 +84,7 @@ pub struct Ring {
 struct Local {
     put: Spin,
     get: Spin,
+    pace: Pace,
 }
 
 /// What a record carries beside its bytes.
@@ -115,98 +114,6 @@ pub struct Record {
     pub end: usize,
 }
 
-/// How a ring is made.
-///
-/// # Examples
-///
-/// ```
-/// use mp_shared::ring::{PutError, Ring};
-/// use mp_wire::Deadline;
-///
-/// let ring = Ring::builder().capacity(100).record_limit(4).build()?;
-/// assert_eq!(ring.capacity(), Some(100));
-/// assert!(matches!(ring.put(0, &[b"fives"], Deadline::NEVER), Err(PutError::TooLarge)));
-/// # Ok::<(), mp_shared::Error>(())
-/// ```
-#[derive(Clone, Copy, Debug)]
-#[must_use]
-pub struct Builder {
-    capacity: u64,
-    byte_capacity: u64,
-    record_limit: u64,
-    label: u64,
-    reserve: usize,
-}
-
-impl Builder {
-    /// Lets the ring have at most so many items at a time; zero stands for no bound.
-    pub fn capacity(mut self, items: usize) -> Self {
-        self.capacity = items as u64;
-        self
-    }
-
-    /// Lets the items in the ring have at most so many bytes together; zero stands for no bound.
-    ///
-    /// A record that is larger than that alone is [`PutError::TooLarge`].
-    pub fn byte_capacity(mut self, bytes: usize) -> Self {
-        self.byte_capacity = bytes as u64;
-        self
-    }
-
-    /// Lets a record have at most so many bytes.
-    pub fn record_limit(mut self, bytes: usize) -> Self {
-        self.record_limit = bytes as u64;
-        self
-    }
-
-    /// Makes it one of items of this type, which [`Ring::is_of`] tells: each of as many bytes as a `T` has.
-    pub fn of<T: Pod>(mut self) -> Self {
-        self.label = label::<T>();
-        self.record_limit(size_of::<T>())
-    }
-
-    /// Lets the ring take at most so many addresses, rounded down to a power of two: four times the largest
-    /// record that fits, and a little.
-    pub fn reserve(mut self, bytes: usize) -> Self {
-        self.reserve = bytes.clamp(LEAST_RESERVE, RESERVE);
-        self
-    }
-
-    /// Makes the ring.
-    ///
-    /// # Errors
-    ///
-    /// There is no memory, no descriptor or no room in the address space for it ([`ErrorKind::Exhausted`]).
-    pub fn build(self) -> Result<Ring, Error> {
-        let mut reserve = 1 << self.reserve.ilog2();
-        let segment = loop {
-            match Segment::create_sparse(KIND, reserve - HEADER_LEN, BACKED) {
-                Err(error) if error.kind() == ErrorKind::Exhausted && reserve > LEAST_RESERVE => {
-                    reserve /= 2;
-                }
-                result => break result?,
-            }
-        };
-        let last_arena = layout::last_arena(reserve);
-        let first = arena_start(0) as usize;
-        segment.commit(first..first + ARENA)?;
-        let header = segment.bind::<Header>(HEADER_AT)?;
-        header.capacity.store(self.capacity, Ordering::Relaxed);
-        header.byte_capacity.store(self.byte_capacity, Ordering::Relaxed);
-        header.label.store(self.label, Ordering::Relaxed);
-        header.record_limit.store(self.record_limit, Ordering::Relaxed);
-        header.last_arena.store(last_arena, Ordering::Relaxed);
-        let place = Place { epoch: 0, arena: 0 };
-        let size = ARENA as u64;
-        let (position, items, bytes) = (0, 0, 0);
-        let (backed, limit, taken, taken_bytes) = (size, size, 0, 0);
-        let tail = Tail { position, items, place, backed, limit, taken, bytes, taken_bytes };
-        header.tail.init(&tail);
-        header.head.init(&Head { position, items, place, freed: 0, put: 0, bytes });
-        Ring::open(segment)
-    }
-}
-
 impl Ring {
     /// Makes a ring that takes items for as long as there is memory.
     ///
@@ -228,13 +135,7 @@ impl Ring {
 
     /// Starts to make a ring with other settings.
     pub fn builder() -> Builder {
-        Builder {
-            capacity: 0,
-            byte_capacity: 0,
-            record_limit: u64::MAX,
-            label: 0,
-            reserve: RESERVE,
-        }
+        Builder::default()
     }
 
     fn open(segment: Segment) -> Result<Self, Error> {
@@ -599,6 +500,18 @@ impl Ring {
             // A commit without an item.
             self.publish(&tail);
         }
+    }
+
+    /// The word that counts when items are put, and when the ring is closed.
+    #[must_use]
+    pub fn puts(&self) -> &CommitWord {
+        self.header.tail.word()
+    }
+
+    /// The word that counts when items are taken, and when the ring is closed.
+    #[must_use]
+    pub fn takes(&self) -> &CommitWord {
+        self.header.head.word()
     }
 
     /// Closes the ring for everybody: puts fail from now on, gets take what is left. Whoever waits is woken.

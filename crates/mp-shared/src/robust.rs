@@ -1,5 +1,7 @@
 #![doc = include_str!("robust/README.md")]
 
+#[cfg(test)]
+mod alone;
 pub(crate) mod linked;
 pub(crate) mod thread;
 

@@ -1,8 +1,15 @@
 //! The system calls of this crate that carry raw pointers or that no safe crate offers.
-#![expect(unsafe_code, reason = "futex, get_robust_list, mmap and uname take raw pointers")]
+#![expect(
+    unsafe_code,
+    reason = "futex, get_robust_list, mmap and uname take raw pointers, pidfd_open gives a raw descriptor"
+)]
+
+#[cfg(any(miri, mp_stand_in))]
+mod stand_in;
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -179,6 +186,10 @@ pub(crate) fn wake(word: &AtomicU32, count: i32) -> usize {
 ///
 /// Returns how many were woken. Where the kernel refuses the operation, both are done one after the other.
 pub(crate) fn wake_op(word: &AtomicU32, count: i32, operation: WakeOp) -> usize {
+    #[cfg(any(miri, mp_stand_in))]
+    if true {
+        return stand_in::wake_op(word, count, operation);
+    }
     let shift = libc::FUTEX_OP_OPARG_SHIFT;
     let (code, argument) = match operation {
         WakeOp::SetBit(bit) => (libc::FUTEX_OP_SET | shift, bit),
@@ -204,13 +215,17 @@ pub(crate) fn wake_op(word: &AtomicU32, count: i32, operation: WakeOp) -> usize 
     if let Ok(woken) = usize::try_from(woken) {
         return woken;
     }
+    change(word, operation);
+    wake(word, count)
+}
+
+fn change(word: &AtomicU32, operation: WakeOp) {
     match operation {
         WakeOp::SetBit(bit) => word.store(1 << bit, Ordering::Release),
         WakeOp::ClearBit(bit) => drop(word.fetch_and(!(1 << bit), Ordering::AcqRel)),
         WakeOp::OrBit(bit) => drop(word.fetch_or(1 << bit, Ordering::AcqRel)),
         WakeOp::Add(n) => drop(word.fetch_add(n, Ordering::AcqRel)),
     }
-    wake(word, count)
 }
 
 /// The list of robust locks that libc has registered for a thread (`struct robust_list_head`).
@@ -229,6 +244,10 @@ pub(crate) struct RobustHead {
 
 /// The robust list of the calling thread; `None` if its libc has not registered one.
 pub(crate) fn robust_head() -> Option<NonNull<RobustHead>> {
+    #[cfg(any(miri, mp_stand_in))]
+    if true {
+        return Some(stand_in::robust_head());
+    }
     let mut head = ptr::null_mut::<RobustHead>();
     let mut len = 0_usize;
     // SAFETY: both out-pointers are live; thread 0 is the caller.
@@ -238,6 +257,10 @@ pub(crate) fn robust_head() -> Option<NonNull<RobustHead>> {
 
 /// The kernel's id of the calling thread.
 pub(crate) fn thread_id() -> u32 {
+    #[cfg(any(miri, mp_stand_in))]
+    if true {
+        return stand_in::thread_id();
+    }
     // SAFETY: takes nothing, cannot fail.
     let id = unsafe { libc::gettid() };
     id as u32
@@ -257,8 +280,22 @@ pub(crate) fn process_id() -> u32 {
     id as u32
 }
 
+/// A descriptor of a process, which can be read when it has ended.
+pub(crate) fn pidfd_open(process: u32) -> io::Result<OwnedFd> {
+    // SAFETY: takes numbers; gives a new descriptor, closed on exec, or -1.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, process, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is new and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
 /// Maps one page that the kernel zeroes in a forked child; `None` where it cannot.
 pub(crate) fn wipe_on_fork_page() -> Option<NonNull<AtomicU64>> {
+    if cfg!(any(miri, mp_stand_in)) {
+        return None;
+    }
     const LEN: usize = 4096;
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
@@ -321,6 +358,9 @@ pub(crate) fn page_size() -> usize {
 ///
 /// Linux 6.2 resends it. Some older stable kernels do too; there, looking again now and then costs little.
 pub(crate) fn may_lose_death_notice() -> bool {
+    if cfg!(any(miri, mp_stand_in)) {
+        return false;
+    }
     static ANSWER: AtomicU8 = AtomicU8::new(0);
     match ANSWER.load(Ordering::Relaxed) {
         0 => {

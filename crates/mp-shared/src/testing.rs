@@ -32,6 +32,11 @@ pub(crate) fn fork(check: impl FnOnce() -> bool) -> Child {
 }
 
 impl Child {
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.0 as u32
+    }
+
     /// Waits for its end.
     pub(crate) fn wait(self) -> ExitStatus {
         let mut status = 0;
@@ -54,9 +59,14 @@ impl Child {
 
     /// Kills it and waits for its end.
     pub(crate) fn kill(self) {
+        assert_eq!(self.end_by(libc::SIGKILL), Some(libc::SIGKILL));
+    }
+
+    /// Sends it a signal and waits for its end; says which signal ended it.
+    pub(crate) fn end_by(self, signal: i32) -> Option<i32> {
         // SAFETY: takes no pointers; the child is ours and not yet reaped.
-        unsafe { libc::kill(self.0, libc::SIGKILL) };
-        assert_eq!(self.wait().signal(), Some(libc::SIGKILL));
+        unsafe { libc::kill(self.0, signal) };
+        self.wait().signal()
     }
 }
 

@@ -111,6 +111,14 @@ impl CommitWord {
         sys::wake_op(&self.0, i32::MAX, WakeOp::Add(ONE - ASLEEP));
     }
 
+    /// Counts one and leaves sleepers asleep, where that is nothing that they wait for; as [`commit`](Self::commit) otherwise.
+    ///
+    /// Who is about to lie down sees that the word has changed.
+    #[inline]
+    pub(crate) fn commit_silently(&self) {
+        self.0.fetch_add(ONE, Ordering::AcqRel);
+    }
+
     /// Counts one and wakes all sleepers; anybody may call it at any time.
     ///
     /// What was written before it is visible to whoever sees the count (release).

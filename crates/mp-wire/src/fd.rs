@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
@@ -48,10 +48,42 @@ impl Fd {
         Arc::try_unwrap(self.0).or_else(|shared| shared.try_clone())
     }
 
+    /// Makes a handle that does not keep it open.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_wire::Fd;
+    /// use std::{fs::File, os::fd::OwnedFd};
+    ///
+    /// let file = Fd::from(OwnedFd::from(File::open("/dev/null")?));
+    /// let weak = file.downgrade();
+    /// assert!(weak.upgrade().is_some_and(|same| same.is_same(&file)));
+    /// drop(file);
+    /// assert!(weak.upgrade().is_none());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn downgrade(&self) -> WeakFd {
+        WeakFd(Arc::downgrade(&self.0))
+    }
+
     /// Says whether both are clones of one, so that they travel as one.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+/// A descriptor that is closed all the same when all its [`Fd`]s are gone.
+#[derive(Clone, Debug)]
+pub struct WeakFd(Weak<OwnedFd>);
+
+impl WeakFd {
+    /// Gives the descriptor, if it is still open.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Fd> {
+        self.0.upgrade().map(Fd)
     }
 }
 

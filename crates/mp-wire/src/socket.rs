@@ -11,10 +11,13 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use crate::stamped::{Arrived, Stamp};
 use crate::sys::{self, MAX_PACKET_FDS, Packet};
-use crate::{Deadline, Error, ErrorKind, Fd, Message, Spin, poll};
+use crate::{Deadline, Delivery, Error, ErrorKind, Fd, Message, Payload, Spin, poll};
 
 /// The longest payload that goes into the packet itself.
 const MAX_INLINE: usize = 64 * 1024;
+
+/// A payload in a file is looked at in place from this length on: mapping costs more than copying a shorter one.
+const MAPPED: usize = 1 << 20;
 
 /// First word of each packet: the format, so that a stranger's bytes are not mistaken for a message.
 const MAGIC: u32 = 0x6d70_7701;
@@ -77,6 +80,27 @@ thread_local! {
 /// ```
 pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     sys::socket_pair()
+}
+
+/// Gives the number of a socket, which no other one has: descriptors that were received apart are of the same socket if
+/// their numbers are equal.
+///
+/// # Errors
+///
+/// It is no socket.
+///
+/// # Examples
+///
+/// ```
+/// use mp_wire::socket;
+///
+/// let (a, b) = socket::pair()?;
+/// assert_eq!(socket::id(&a)?, socket::id(a.try_clone()?)?);
+/// assert_ne!(socket::id(&a)?, socket::id(&b)?);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn id(socket: impl AsFd) -> io::Result<u64> {
+    sys::socket_cookie(socket.as_fd())
 }
 
 /// Sends one message, whole or not at all.
@@ -168,6 +192,19 @@ impl<'a> Parcel<'a> {
 /// [`ErrorKind::TimedOut`], [`ErrorKind::TooLarge`], [`ErrorKind::DescriptorsLost`] if this process may not open as
 /// many descriptors as came, and [`ErrorKind::Protocol`] for what is not a message.
 pub fn recv(socket: impl AsFd, limits: Limits, deadline: Deadline) -> Result<Message, Error> {
+    recv_with(socket.as_fd(), limits, deadline, None)?.into_message()
+}
+
+/// Receives one message as [`recv`] does; the bytes of a large one are not copied.
+///
+/// # Errors
+///
+/// As [`recv`].
+pub fn recv_delivery(
+    socket: impl AsFd,
+    limits: Limits,
+    deadline: Deadline,
+) -> Result<Delivery, Error> {
     recv_with(socket.as_fd(), limits, deadline, None)
 }
 
@@ -182,6 +219,20 @@ pub fn recv_spinning(
     deadline: Deadline,
     spin: &Spin,
 ) -> Result<Message, Error> {
+    recv_delivery_spinning(socket, limits, deadline, spin)?.into_message()
+}
+
+/// Receives one message as [`recv_spinning`] does; the bytes of a large one are not copied.
+///
+/// # Errors
+///
+/// As [`recv`].
+pub fn recv_delivery_spinning(
+    socket: impl AsFd,
+    limits: Limits,
+    deadline: Deadline,
+    spin: &Spin,
+) -> Result<Delivery, Error> {
     let spin = Some(spin).filter(|_| deadline != Deadline::NOW);
     recv_with(socket.as_fd(), limits, deadline, spin)
 }
@@ -191,7 +242,7 @@ fn recv_with(
     limits: Limits,
     deadline: Deadline,
     spin: Option<&Spin>,
-) -> Result<Message, Error> {
+) -> Result<Delivery, Error> {
     SCRATCH.with_borrow_mut(|scratch| {
         scratch.resize(MAX_INLINE, 0);
         let mut header = [0; HEADER];
@@ -277,12 +328,7 @@ fn try_packet(
 }
 
 /// Checks a packet against its header and the limits, and makes the message of it.
-fn open(
-    header: &[u8; HEADER],
-    body: &[u8],
-    packet: Packet,
-    limits: Limits,
-) -> (Option<Stamp>, Result<Message, Error>) {
+fn open(header: &[u8; HEADER], body: &[u8], packet: Packet, limits: Limits) -> Arrived {
     let header = (packet.len >= HEADER).then(|| Header::from_bytes(header)).flatten();
     (header.as_ref().and_then(|header| header.stamp), open_body(header, body, packet, limits))
 }
@@ -292,7 +338,7 @@ fn open_body(
     body: &[u8],
     packet: Packet,
     limits: Limits,
-) -> Result<Message, Error> {
+) -> Result<Delivery, Error> {
     let Some(header) = header else {
         return Err(Error::new(
             ErrorKind::Protocol,
@@ -316,14 +362,14 @@ fn open_body(
     };
 
     let mut fds = packet.fds.into_iter();
-    let bytes = match header.place {
+    let payload = match header.place {
         IN_FILE => read_file(fds.next(), len)?,
         _ => {
             let inline = packet.len - HEADER;
             if inline != len {
                 return Err(Error::new(ErrorKind::Protocol, "the length of a message is wrong"));
             }
-            body.get(..len).unwrap_or_default().to_vec()
+            body.get(..len).unwrap_or_default().to_vec().into()
         }
     };
     let room = MAX_PACKET_FDS - usize::from(header.place == IN_FILE);
@@ -331,7 +377,7 @@ fn open_body(
     if fds.len() != count {
         return Err(Error::new(ErrorKind::Protocol, "descriptors of a message are missing"));
     }
-    Ok(Message { bytes, fds })
+    Ok(Delivery { payload, fds })
 }
 
 pub(crate) struct Header {
@@ -381,8 +427,8 @@ fn memory_file(bytes: &[u8]) -> Result<OwnedFd, Error> {
     make().map_err(|error| Error::from_io("no memory for the message", error))
 }
 
-/// Reads a payload out of its memory file, once nobody can change it and its bytes really are there.
-fn read_file(file: Option<OwnedFd>, len: usize) -> Result<Vec<u8>, Error> {
+/// Opens a payload in its memory file, once nobody can change it and its bytes really are there.
+fn read_file(file: Option<OwnedFd>, len: usize) -> Result<Payload, Error> {
     use std::os::unix::fs::{FileExt, MetadataExt};
 
     let wrong =
@@ -394,6 +440,13 @@ fn read_file(file: Option<OwnedFd>, len: usize) -> Result<Vec<u8>, Error> {
     if !sys::is_sealed(file.as_fd()) || data.len() != len as u64 || !backed {
         return Err(wrong());
     }
+    // Memory of other kinds is mapped and given back by other rules.
+    if len >= MAPPED
+        && sys::is_tmpfs(file.as_fd())
+        && let Ok(payload) = Payload::map(file.as_fd(), len)
+    {
+        return Ok(payload);
+    }
     let mut bytes = Vec::new();
     let room = bytes.try_reserve_exact(len);
     room.map_err(|error| {
@@ -401,7 +454,7 @@ fn read_file(file: Option<OwnedFd>, len: usize) -> Result<Vec<u8>, Error> {
     })?;
     bytes.resize(len, 0);
     file.read_exact_at(&mut bytes, 0).map_err(|error| Error::from_io("no payload", error))?;
-    Ok(bytes)
+    Ok(bytes.into())
 }
 
 /// Queues more descriptors than fit in a packet in a socket pair, and gives the end to read them from.

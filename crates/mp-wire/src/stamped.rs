@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 use crate::socket::{self, HEADER, Header};
-use crate::{Deadline, Error, Limits, Message, poll, sys};
+use crate::{Deadline, Delivery, Error, Limits, poll, sys};
 
 /// Says which message a packet has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub enum First {
 }
 
 /// A packet that was read: its stamp, if it has one, and the message, if it is one that is accepted.
-pub type Arrived = (Option<Stamp>, Result<Message, Error>);
+pub type Arrived = (Option<Stamp>, Result<Delivery, Error>);
 
 /// Looks at the first packet, and leaves it where it is.
 ///
@@ -56,7 +56,7 @@ pub type Arrived = (Option<Stamp>, Result<Message, Error>);
 /// assert_eq!(stamped::look(&b)?, First::Stamped(stamp));
 /// for _ in 0..2 {
 ///     let (found, message) = stamped::copy(&b, Limits::default())?.ok_or("nothing")?;
-///     assert_eq!((found, &message?.bytes[..]), (Some(stamp), &b"seven"[..]));
+///     assert_eq!((found, &message?.payload[..]), (Some(stamp), &b"seven"[..]));
 /// }
 /// mp_wire::peek::discard(&b)?;
 /// drop(a);

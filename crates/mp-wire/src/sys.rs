@@ -212,6 +212,35 @@ pub(crate) fn is_sealed(file: BorrowedFd<'_>) -> bool {
     seals >= 0 && seals & SEALS == SEALS
 }
 
+/// The number of a socket, which no other one has had or will have.
+pub(crate) fn socket_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut cookie = 0_u64;
+    let mut len = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: `cookie` is writable and as large as `len` says.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut len,
+        )
+    };
+    check(result as isize).map(|_| cookie)
+}
+
+/// Says whether a file lies in ordinary memory, and not in huge pages of its own.
+pub(crate) fn is_tmpfs(file: BorrowedFd<'_>) -> bool {
+    let mut data = MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: `data` is writable and as large as it must be.
+    if unsafe { libc::fstatfs(file.as_raw_fd(), data.as_mut_ptr()) } != 0 {
+        return false;
+    }
+    // SAFETY: the call succeeded, so all of it is written.
+    let data = unsafe { data.assume_init() };
+    data.f_type == libc::TMPFS_MAGIC
+}
+
 /// Time on `CLOCK_MONOTONIC`, in seconds and nanoseconds.
 pub(crate) fn now() -> (i64, i64) {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };

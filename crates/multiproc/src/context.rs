@@ -6,8 +6,8 @@ use mp_process::{Context, StartMethod};
 use mp_shared::bytemuck::Pod;
 
 use crate::{
-    Array, Barrier, BoundedSemaphore, Condition, Connection, Event, Lock, Manager, Pool, Queue,
-    RLock, RawArray, RawValue, Semaphore, Value,
+    Array, Barrier, BoundedSemaphore, Condition, Connection, Event, JoinableQueue, Lock, Manager,
+    Pool, Queue, RLock, RawArray, RawValue, Semaphore, SimpleQueue, Value,
 };
 
 /// The factories of this library as methods of a [`Context`], as Python has them.
@@ -55,6 +55,16 @@ pub trait Factories: Sized {
     /// [`Queue::bounded`].
     fn bounded_queue<T>(self, items: usize) -> Result<Queue<T>, mp_queue::Error> {
         Queue::bounded(items)
+    }
+
+    /// [`JoinableQueue::new`].
+    fn joinable_queue<T>(self) -> Result<JoinableQueue<T>, mp_queue::Error> {
+        JoinableQueue::new()
+    }
+
+    /// [`SimpleQueue::new`].
+    fn simple_queue<T>(self) -> Result<SimpleQueue<T>, mp_queue::Error> {
+        SimpleQueue::new()
     }
 
     /// [`pipe`](crate::pipe()).

@@ -23,7 +23,10 @@ pub use mp_process::{
     Child, Context, Process, StartMethod, active_children, at_exit, cpu_count, current_process,
     get_all_start_methods, get_context, get_start_method, parent_process, scope, set_start_method,
 };
-pub use mp_queue::{BytesQueue, PlainQueue, Queue, Select};
+pub use mp_queue::{
+    BytesQueue, JoinableQueue, LifoQueue, PlainQueue, PriorityQueue, Queue, Select, SimpleQueue,
+    Task,
+};
 /// As [`wait`](fn@wait), for queues and whatever has a descriptor together.
 pub use mp_shared::wait as wait_any;
 pub use mp_shared::{

@@ -21,6 +21,8 @@ fn a_context_makes_everything() {
         // A pool has threads.
         assert_ne!(context.pool(1).unwrap().start_method(), multiproc::StartMethod::Fork);
         context.queue().unwrap().put(&1).unwrap();
+        context.simple_queue().unwrap().put(&1).unwrap();
+        context.joinable_queue::<u8>().unwrap().join().unwrap();
         assert_eq!(context.bounded_queue::<u8>(3).unwrap().capacity(), Some(3));
         let (here, there) = context.pipe::<u8>().unwrap();
         here.send(&1).unwrap();
@@ -72,6 +74,17 @@ fn every_name_at_the_root() {
     let mut select = multiproc::Select::new();
     select.add(&plain);
     assert_eq!(select.try_ready().unwrap(), Some(0));
+    let joinable = multiproc::JoinableQueue::new().unwrap();
+    joinable.put(&1).unwrap();
+    let task: multiproc::Task<i32> = joinable.take().unwrap();
+    assert_eq!(task.done().unwrap(), 1);
+    let ordered = multiproc::PriorityQueue::new().unwrap();
+    ordered.put(1, &'b').unwrap();
+    ordered.put(0, &'a').unwrap();
+    let stack = multiproc::LifoQueue::new().unwrap();
+    stack.put(&ordered.get().unwrap()).unwrap();
+    assert_eq!(stack.get().unwrap(), 'a');
+    assert!(multiproc::SimpleQueue::<u8>::new().unwrap().is_empty());
     let bytes = multiproc::BytesQueue::new().unwrap();
     bytes.put(b"in place").unwrap();
     assert_eq!(&*bytes.get_ref().unwrap(), b"in place");

@@ -12,8 +12,9 @@ use multiproc::pipe::{Receiver, Sender};
 use multiproc::wire::Fd;
 use multiproc::{
     Array, AtomicValue, Barrier, BoundedSemaphore, ChunkedArray, Condition, Connection, Event,
-    Lock, Manager, Once, Pool, Process, Queue, RLock, RawArray, RawValue, RwLock, Semaphore,
-    ShareableList, SharedMemory, SharedVec, StartMethod, Value, pipe, simplex,
+    JoinableQueue, LifoQueue, Lock, Manager, Once, Pool, PriorityQueue, Process, Queue, RLock,
+    RawArray, RawValue, RwLock, Semaphore, ShareableList, SharedMemory, SharedVec, StartMethod,
+    Value, pipe, simplex,
 };
 use serde::{Deserialize, Serialize};
 
@@ -30,11 +31,14 @@ struct Shared {
     atomic: AtomicValue<u64>,
     vec: SharedVec<u16>,
     chunked: ChunkedArray<i64>,
+    joinable: JoinableQueue<Fd>,
+    ordered: PriorityQueue<u8>,
+    stack: LifoQueue<u8>,
     shareable: ShareableList,
 }
 
 impl Shared {
-    fn new() -> Result<Self, multiproc::shared::Error> {
+    fn new() -> Result<Self, Box<dyn std::error::Error>> {
         Ok(Self {
             rlock: RLock::new()?,
             rwlock: RwLock::new(1)?,
@@ -46,6 +50,9 @@ impl Shared {
             atomic: AtomicValue::new(1)?,
             vec: SharedVec::new()?,
             chunked: ChunkedArray::new(4, 2)?,
+            joinable: JoinableQueue::new()?,
+            ordered: PriorityQueue::new()?,
+            stack: LifoQueue::new()?,
             shareable: ShareableList::new([1.into(), "two".into()])?,
         })
     }
@@ -64,6 +71,12 @@ impl Shared {
         self.atomic.fetch_add(1);
         self.vec.push(5).unwrap();
         self.chunked.set(3, -3).unwrap();
+        let null = File::open("/dev/null").unwrap();
+        self.joinable.put(&Fd::from(OwnedFd::from(null))).unwrap();
+        for number in [2, 1] {
+            self.ordered.put(number.into(), &number).unwrap();
+            self.stack.put(&number).unwrap();
+        }
         self.shareable.set(0, 10).unwrap();
     }
 
@@ -76,6 +89,20 @@ impl Shared {
         assert_eq!(self.atomic.load(), 2);
         assert_eq!(self.vec.to_vec().unwrap(), [5]);
         assert_eq!(self.chunked.to_vec().unwrap(), [0, 0, 0, -3]);
+        assert_eq!(
+            self.joinable
+                .take()
+                .unwrap()
+                .done()
+                .unwrap()
+                .into_owned()
+                .map(|fd| File::from(fd).read(&mut [0]).unwrap())
+                .unwrap(),
+            0
+        );
+        self.joinable.join().unwrap();
+        assert_eq!(self.ordered.drain().collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(self.stack.drain().collect::<Vec<_>>(), [1, 2]);
         assert_eq!(self.shareable.get(0).unwrap(), 10.into());
     }
 }

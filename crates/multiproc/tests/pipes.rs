@@ -122,3 +122,32 @@ fn large_messages_there_and_back() {
     drop(here);
     child.join().unwrap();
 }
+
+/// LC-03: one wait for a connection, a queue, a sentinel, a socket and a listener.
+#[test]
+fn wait_any_takes_everything() {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    let (here, there) = pipe().unwrap();
+    let child = Process::new(wait_for_word, (there,)).start().unwrap();
+    let queue = Queue::<u32>::new().unwrap();
+    let (socket, mut peer) = UnixStream::pair().unwrap();
+    let listener = multiproc::Listener::<u8>::new().unwrap();
+    let sentinel = child.sentinel();
+    let all: [&dyn multiproc::Waitable; 5] = [&here, &queue, &sentinel, &socket, &listener];
+    let ready = |timeout| multiproc::wait_any(&all, timeout).unwrap();
+    assert_eq!(ready(Some(Duration::ZERO)), []);
+    queue.put(&1).unwrap();
+    assert_eq!(ready(None), [1]);
+    here.send(&1).unwrap();
+    // The child answers in its own time.
+    while ready(None) != [0, 1] {}
+    peer.write_all(b"x").unwrap();
+    let client: Connection<u8> = multiproc::Client::connect(listener.address().clone()).unwrap();
+    assert_eq!(ready(None), [0, 1, 3, 4]);
+    here.send(&0).unwrap();
+    while ready(None) != [0, 1, 2, 3, 4] {}
+    child.join().unwrap();
+    drop(client);
+}

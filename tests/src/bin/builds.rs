@@ -17,7 +17,10 @@ fn main() {
     for method in StartMethod::ALL {
         let run = |n: u32| Process::new(check, (n,)).start_method(method).start().unwrap().join();
         println!("{method}: {}", run(2).unwrap());
-        println!("{method}: {}", run(7).unwrap_err().panic().unwrap().message());
+        let error = run(7).unwrap_err();
+        let panic = error.panic().unwrap();
+        println!("{method}: {}", panic.message());
+        println!("{method}: at {}", panic.location().unwrap());
         let too_deep = Process::new(deep, (0,)).name("deep").start_method(method).start().unwrap();
         println!("{method}: {}", too_deep.join().unwrap_err());
     }

@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 
 use mp_tests::guard;
 use mp_tests::step::Role;
-use multiproc::{Connection, Event, Lock, Manager, Pool, Process, Queue, Value, pipe, wait};
+use multiproc::{
+    Array, Barrier, BoundedSemaphore, ChunkedArray, Condition, Connection, Event, Lock, Manager,
+    Once, Pool, Process, Queue, RLock, RwLock, Semaphore, SharedVec, Value, pipe, wait,
+};
 
 static CAUGHT: AtomicU64 = AtomicU64::new(0);
 
@@ -96,6 +99,7 @@ fn main() {
     }
 
     never_early();
+    primitives_are_never_early();
 
     let pool = Pool::new(2).unwrap();
     assert_eq!(pool.map(nap, 0..50).unwrap(), Vec::from_iter(0..50));
@@ -154,4 +158,59 @@ fn never_early() {
     drop(held);
     child.kill().unwrap();
     child.wait();
+}
+
+/// The same, for all that lies in shared memory; what can be held is held by another thread.
+fn primitives_are_never_early() {
+    let (lock, rlock, rwlock) =
+        (Lock::new().unwrap(), RLock::new().unwrap(), RwLock::new(0).unwrap());
+    let (value, array) = (Value::new(0).unwrap(), Array::<u64>::new(8).unwrap());
+    let chunked = ChunkedArray::<u64>::new(8, 2).unwrap();
+    let vec = SharedVec::<u64>::new().unwrap();
+    let (semaphore, bounded) = (Semaphore::new(0).unwrap(), BoundedSemaphore::new(1).unwrap());
+    let (condition, own) = (Condition::new().unwrap(), Lock::new().unwrap());
+    let (barrier, once) = (Barrier::new(2).unwrap(), Once::new().unwrap());
+    let (held, release) = (Event::new().unwrap(), Event::new().unwrap());
+    let time = Duration::from_millis(30);
+    let waits: [(&str, &dyn Fn() -> bool); 15] = [
+        ("lock", &|| lock.lock_timeout(time).is_ok()),
+        ("rlock", &|| rlock.lock_timeout(time).is_ok()),
+        ("read", &|| rwlock.read_timeout(time).is_ok()),
+        ("write", &|| rwlock.write_timeout(time).is_ok()),
+        ("value", &|| value.lock_timeout(time).is_ok()),
+        ("array", &|| array.lock_timeout(time).is_ok()),
+        ("chunks", &|| chunked.lock_timeout(2..6, time).is_ok()),
+        ("vec", &|| vec.lock_timeout(time).is_ok()),
+        ("semaphore", &|| semaphore.acquire_timeout(time).is_ok()),
+        ("bounded semaphore", &|| bounded.acquire_timeout(time).is_ok()),
+        ("condition", &|| {
+            let (_guard, late) = condition.wait_timeout(own.lock().unwrap(), time).unwrap();
+            !late.timed_out()
+        }),
+        ("condition with a predicate", &|| {
+            condition.wait_for_timeout(own.lock().unwrap(), |_| false, time).unwrap().1
+        }),
+        ("barrier", &|| barrier.wait_timeout(time).is_ok()),
+        ("once", &|| once.call_once_timeout(|_| (), time).is_ok()),
+        ("once to be done", &|| once.wait_timeout(time)),
+    ];
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let guards = (lock.lock(), rlock.lock(), rwlock.write(), value.lock(), array.lock());
+            let more = (chunked.lock(4..), vec.lock(), bounded.acquire());
+            let action = |_: &_| {
+                held.set();
+                release.wait();
+            };
+            once.call_once(action).unwrap();
+            drop((guards, more));
+        });
+        held.wait();
+        for (what, wait) in waits {
+            let start = Instant::now();
+            assert!(!wait(), "{what} comes to an end");
+            assert!(start.elapsed() >= time, "{what}: {:?} of {time:?}", start.elapsed());
+        }
+        release.set();
+    });
 }

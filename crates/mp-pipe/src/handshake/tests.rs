@@ -73,6 +73,8 @@ fn honest(secret: &Secret) -> Vec<Vec<u8>> {
     run.records
 }
 
+// LC-17, LC-18: there is one digest, SHA-256, and a key is bytes by its type.
+
 #[test]
 fn both_sides_prove_the_same_key() {
     for secret in secrets() {

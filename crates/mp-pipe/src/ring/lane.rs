@@ -65,6 +65,8 @@ pub(super) struct Lane {
     pub(super) packets: View<AtomicU64>,
     /// So many bytes of the ring are backed with memory.
     backed: View<AtomicU64>,
+    /// Not zero if nothing is to be sent any more.
+    pub(super) ended: View<AtomicU32>,
     /// A sender died, and whether it left a packet that is not counted is not known.
     pub(super) doubt: View<AtomicU32>,
     pub(super) receivers: Side,
@@ -74,6 +76,8 @@ pub(super) struct Lane {
     head: View<AtomicU32>,
     /// The packet that was received and left for others to see.
     pub(super) bell: View<AtomicU64>,
+    /// A head that a sender of this process has waited at in vain.
+    pub(super) stuck: AtomicU32,
     /// A receiver died, and whether packets lie in the socket that count as taken is not known.
     pub(super) unsure: View<AtomicU32>,
 }
@@ -112,11 +116,13 @@ impl Lane {
             next: segment.bind(base + 64 + 16)?,
             packets: segment.bind(base + 64 + 24)?,
             backed: segment.bind(base + 64 + 32)?,
+            ended: segment.bind(base + 64 + 40)?,
             receivers: side(128)?,
             head: segment.bind(base + 128 + 12)?,
             expected: segment.bind(base + 128 + 16)?,
             bell: segment.bind(base + 128 + 24)?,
             unsure: segment.bind(base + 128 + 32)?,
+            stuck: AtomicU32::new(u32::MAX),
             records: RECORDS + index * CAPACITY,
             segment: segment.clone(),
         })
@@ -270,6 +276,19 @@ impl Lane {
             return Ok(());
         }
         self.segment.append_to(self.records, len - first, bytes)
+    }
+
+    /// Copies the bytes of such a record into a buffer, which is as long as it.
+    #[inline]
+    pub(super) fn read_into(
+        &self,
+        place: &Place,
+        buffer: &mut [u8],
+    ) -> Result<(), mp_shared::Error> {
+        let (at, left) = self.place(place.head.wrapping_add(1));
+        let (first, rest) = buffer.split_at_mut(place.len.min(left));
+        self.segment.copy_out(at, first)?;
+        if rest.is_empty() { Ok(()) } else { self.segment.copy_out(self.records, rest) }
     }
 }
 

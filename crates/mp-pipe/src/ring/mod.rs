@@ -8,21 +8,33 @@ mod tests;
 mod word;
 
 use std::fmt;
-use std::sync::Arc;
+use std::io;
+use std::net::Shutdown;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Weak};
 
 use mp_shared::segment::Segment;
-use mp_wire::{Deadline, Error, Fd, Limits, Message, Spin};
+use mp_wire::{Deadline, Error, Fd, Limits, Spin};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use self::lane::{BACKED, Lane, SIZE};
+use crate::inbox::Inbox;
 
 const KIND: u32 = u32::from_le_bytes(*b"pipe");
 
 /// The memory beside a pair of sockets, as one end sees it.
 #[derive(Clone)]
 pub(crate) struct Ring(Arc<Inner>);
+
+/// A ring, if there is still a handle on it.
+pub(crate) struct WeakRing(Weak<Inner>);
+
+impl WeakRing {
+    pub(crate) fn upgrade(&self) -> Option<Ring> {
+        self.0.upgrade().map(Ring)
+    }
+}
 
 struct Inner {
     /// Which end this is: 0 or 1.
@@ -34,6 +46,9 @@ struct Inner {
     /// The length of the last message, if that is more than a moment's work.
     long: AtomicUsize,
 }
+
+/// What processes copy in a nanosecond, when they are slow at it.
+const COPIED_PER_NANO: u64 = 4;
 
 /// Shorter messages are a moment's work.
 const LONG: usize = 8 << 10;
@@ -73,22 +88,44 @@ impl Ring {
         self.0.send.send(socket, bytes, fds, deadline)
     }
 
+    /// Has what the receiver wrote brought to this processor while a message is still being encoded.
+    #[inline]
+    pub(crate) fn expect_to_send(&self) {
+        let _ = (self.0.send.word(), self.0.send.head());
+    }
+
     #[inline]
     pub(crate) fn recv(
         &self,
         socket: &Fd,
-        message: &mut Message,
+        inbox: &mut Inbox<'_>,
         limits: Limits,
         deadline: Deadline,
     ) -> Result<(), Error> {
         let Inner { recv, spin, long, .. } = &*self.0;
-        recv.recv(socket, message, limits, deadline, spin, long)?;
-        self.0.note(message.bytes.len());
+        recv.recv(socket, inbox, limits, deadline, spin, long)?;
+        self.0.note(inbox.bytes().len());
         Ok(())
     }
 
     pub(crate) fn poll(&self, socket: &Fd, deadline: Deadline) -> Result<bool, Error> {
         self.0.recv.poll(socket, deadline)
+    }
+
+    /// Ends the messages of one direction, or of both.
+    pub(crate) fn shutdown(&self, socket: &Fd, how: Shutdown) -> io::Result<()> {
+        if how != Shutdown::Read {
+            self.0.send.end_sending(socket)?;
+        }
+        if how != Shutdown::Write {
+            self.0.recv.end_receiving(socket)?;
+        }
+        Ok(())
+    }
+
+    /// A handle that does not keep the memory.
+    pub(crate) fn downgrade(&self) -> WeakRing {
+        WeakRing(Arc::downgrade(&self.0))
     }
 
     /// Makes the socket alone the connection; `false` if messages are in the memory.

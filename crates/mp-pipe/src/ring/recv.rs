@@ -2,6 +2,7 @@
 
 use std::hint;
 use std::io;
+use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -9,16 +10,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mp_wire::stamped::{self, Arrived, First};
-use mp_wire::{Deadline, Error, ErrorKind, Fd, Limits, Message, Spin, peek, poll};
+use mp_wire::{Deadline, Error, ErrorKind, Fd, Limits, Spin, peek, poll};
 
+use super::COPIED_PER_NANO;
 use super::lane::{Lane, Place, Record, Turn, corrupt};
 use super::word::{ATTENDING, DETACHED, GRABBING, PROMISED, Word, advance};
+use crate::inbox::{Inbox, Target};
+use crate::sys;
 
 /// How long to look for a message that a sender is copying.
 const PROMISE: Duration = Duration::from_millis(2);
-
-/// What processes copy in a nanosecond, when they are slow at it.
-const COPIED_PER_NANO: u64 = 4;
 
 /// How often to look before letting others run. Most answers come earlier.
 const YIELD_EVERY: u32 = 64;
@@ -34,17 +35,16 @@ enum Step {
 const PASSING: u64 = ATTENDING | PROMISED;
 
 impl Lane {
-    /// Receives a message into `message`, whose bytes and descriptors it replaces.
+    /// Receives a message into `inbox`, which has none yet.
     pub(super) fn recv(
         &self,
         socket: &Fd,
-        message: &mut Message,
+        inbox: &mut Inbox<'_>,
         limits: Limits,
         deadline: Deadline,
         spin: &Spin,
         long: &AtomicUsize,
     ) -> Result<(), Error> {
-        message.fds.clear();
         let Some(turn) = self.receive_turn(socket, deadline)? else { return Err(empty()) };
         let mut looked = deadline == Deadline::NOW;
         loop {
@@ -52,7 +52,7 @@ impl Lane {
             let head = self.head();
             let used = self.used(word, head)?;
             if used > 0 {
-                match self.recv_ring(socket, message, limits, head, used)? {
+                match self.recv_ring(socket, inbox, limits, head, used)? {
                     Step::Received => return Ok(()),
                     Step::Again => continue,
                     Step::NotYet => {}
@@ -82,7 +82,7 @@ impl Lane {
                 Ok(None) if word.outstanding() && deadline != Deadline::NOW => {}
                 Ok(None) => return Err(empty()),
                 Ok(Some(arrived)) => {
-                    if self.is_new(&arrived) && self.accept(arrived, limits, message)? {
+                    if self.is_new(&arrived) && self.accept(arrived, limits, inbox)? {
                         return Ok(());
                     }
                 }
@@ -96,8 +96,8 @@ impl Lane {
             Ok(Some((Some(stamp), _))) => stamp.number,
             // A stranger's packet says nothing of others.
             Ok(Some((None, _))) => return self.unsure.store(1, Relaxed),
-            // There was nothing, so what was counted before is gone.
-            Ok(None) | Err(_) => before.sent(),
+            // There was nothing, so what was counted before is gone; and what was taken before it was counted.
+            Ok(None) | Err(_) => before.take_all().taken(),
         };
         self.update(|word| word.without(GRABBING).with_taken(last));
         self.unsure.store(0, Relaxed);
@@ -138,6 +138,9 @@ impl Lane {
             thread::yield_now();
             bounded && deadline.is_past()
         });
+        if !self.word().has(PASSING) {
+            return;
+        }
         let start = Instant::now();
         // The other side may be copying what we sent, or what it sends.
         let time = Duration::from_nanos(long.load(Relaxed) as u64 / COPIED_PER_NANO);
@@ -161,7 +164,7 @@ impl Lane {
     fn recv_ring(
         &self,
         socket: &Fd,
-        message: &mut Message,
+        inbox: &mut Inbox<'_>,
         limits: Limits,
         head: u32,
         used: u32,
@@ -176,15 +179,15 @@ impl Lane {
             },
         };
         if place.held {
-            return self.recv_held(socket, message, limits, place, used);
+            return self.recv_held(socket, inbox, limits, place, used);
         }
         if place.sequence != self.expected.load(Relaxed)
             && let Some(arrived) = self.packet_up_to(socket, limits, place.sequence)?
         {
-            let received = self.accept(arrived, limits, message)?;
+            let received = self.accept(arrived, limits, inbox)?;
             return Ok(if received { Step::Received } else { Step::Again });
         }
-        let result = self.take_record(place, limits, message);
+        let result = self.take_record(place, limits, inbox);
         self.settle(socket)?;
         result.map(|()| Step::Received)
     }
@@ -194,13 +197,13 @@ impl Lane {
     fn recv_held(
         &self,
         socket: &Fd,
-        message: &mut Message,
+        inbox: &mut Inbox<'_>,
         limits: Limits,
         place: Place,
         used: u32,
     ) -> Result<Step, Error> {
         if let Some(arrived) = self.packet_up_to(socket, limits, place.sequence)? {
-            let result = self.accept(arrived, limits, message);
+            let result = self.accept(arrived, limits, inbox);
             self.settle(socket)?;
             return result.map(|received| if received { Step::Received } else { Step::Again });
         }
@@ -223,10 +226,14 @@ impl Lane {
         &self,
         place: Place,
         limits: Limits,
-        message: &mut Message,
+        inbox: &mut Inbox<'_>,
     ) -> Result<(), Error> {
         let result = if place.len <= limits.bytes {
-            self.read(&place, &mut message.bytes).map_err(|error| {
+            let read = inbox.fill(place.len, |target| match target {
+                Target::Slice(slice) => self.read_into(&place, slice),
+                Target::Vector(vector) => self.read(&place, vector),
+            });
+            read.map_err(|error| {
                 Error::from_io("no memory for the message", io::Error::other(error))
             })
         } else {
@@ -290,6 +297,11 @@ impl Lane {
             if !word.outstanding() || word.tail() != self.head() {
                 return Ok(());
             }
+            if cfg!(mp_bug = "pipe_discard_first") {
+                self.clear(socket, word)?;
+                self.update(Word::take_all);
+                return Ok(());
+            }
             if self.change(word, word.take_all()) {
                 return self.clear(socket, word);
             }
@@ -322,15 +334,15 @@ impl Lane {
         &self,
         (stamp, arrived): Arrived,
         limits: Limits,
-        message: &mut Message,
+        inbox: &mut Inbox<'_>,
     ) -> Result<bool, Error> {
         if let Some(stamp) = stamp {
             if stamp.elsewhere {
-                return self.accept_held(stamp.sequence, limits, message);
+                return self.accept_held(stamp.sequence, limits, inbox);
             }
             self.expected.store(stamp.sequence.wrapping_add(1), Relaxed);
         }
-        *message = arrived?;
+        inbox.put(arrived?);
         Ok(true)
     }
 
@@ -339,7 +351,7 @@ impl Lane {
         &self,
         sequence: u64,
         limits: Limits,
-        message: &mut Message,
+        inbox: &mut Inbox<'_>,
     ) -> Result<bool, Error> {
         loop {
             let head = self.head();
@@ -347,7 +359,7 @@ impl Lane {
             match if used > 0 { Some(self.first(head, used)?) } else { None } {
                 Some(Record::Pad(units)) => self.set_head(advance(head, units)),
                 Some(Record::Message(place)) if place.held && place.sequence == sequence => {
-                    return self.take_record(place, limits, message).map(|()| true);
+                    return self.take_record(place, limits, inbox).map(|()| true);
                 }
                 Some(Record::Message(place)) if place.held && place.sequence < sequence => {
                     self.set_head(advance(place.head, place.units));
@@ -385,6 +397,21 @@ impl Lane {
                 First::Stamped(_) | First::Other | First::End => return Ok(true),
             }
         }
+    }
+
+    /// Takes no more messages: what has come is thrown away, and who sends is told.
+    pub(super) fn end_receiving(&self, socket: &Fd) -> io::Result<()> {
+        // From here on each message is a packet, which the socket refuses.
+        self.update(|word| word.without(PASSING).with(DETACHED));
+        sys::shut(socket.as_fd(), Shutdown::Read)?;
+        // Who waits for room is woken by packets that go. A receiver that is at work takes them itself.
+        if let Ok(Some(_turn)) = self.receive_turn(socket, Deadline::NOW) {
+            sys::throw_away(socket.as_fd());
+            let word = self.word();
+            self.set_head(word.tail());
+            self.update(Word::take_all);
+        }
+        Ok(())
     }
 
     /// Lets no messages into the ring any more, if it is empty.

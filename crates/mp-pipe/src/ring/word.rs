@@ -61,8 +61,9 @@ impl Word {
         self.0 >> SENT & COUNT
     }
 
+    /// The packet up to which all are taken.
     #[inline]
-    fn taken(self) -> u64 {
+    pub(super) fn taken(self) -> u64 {
         self.0 >> TAKEN & COUNT
     }
 

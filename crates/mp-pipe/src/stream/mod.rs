@@ -11,7 +11,7 @@ mod tests;
 mod writer;
 
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -95,6 +95,17 @@ impl Stream {
             }
         }
         Ok(())
+    }
+
+    /// Ends one direction, or both; before it sends no more it sends the rest of what a call began.
+    pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        if how != Shutdown::Read {
+            match self.flush(Deadline::NEVER) {
+                Ok(()) | Err(SendError::Closed) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        crate::sys::shut(self.socket.as_fd(), how)
     }
 
     fn wait_writable(&self, deadline: Deadline) -> Result<bool, SendError> {

@@ -5,6 +5,7 @@ use std::ffi::CStr;
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::ExitStatus;
@@ -84,12 +85,24 @@ pub(crate) fn reap(process: BorrowedFd<'_>) -> io::Result<Option<ExitStatus>> {
     }))
 }
 
-/// Reaps any child that has ended, for the zygote, whose children are all its own.
-pub(crate) fn reap_any() -> Option<(u32, i32)> {
+/// Says which child has ended, and leaves it to be reaped.
+pub(crate) fn next_ended() -> Option<u32> {
+    // SAFETY: all zeroes is a valid `siginfo_t`.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: `info` is writable for the whole call.
+    let result = unsafe { libc::waitid(libc::P_ALL, 0, &mut info, flags) };
+    // SAFETY: `waitid` has filled the part for children, or left the zeroes.
+    let pid = unsafe { info.si_pid() };
+    u32::try_from(pid).ok().filter(|&pid| result == 0 && pid != 0)
+}
+
+/// Reaps a child that nobody else reaps, if it has ended; gives its status in the form of `waitpid`.
+pub(crate) fn reap_number(pid: u32) -> Option<i32> {
     let mut status = 0;
     // SAFETY: `status` is writable for the whole call.
-    let pid = unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG) };
-    u32::try_from(pid).ok().filter(|&pid| pid != 0).map(|pid| (pid, status))
+    let reaped = unsafe { libc::waitpid(pid as libc::pid_t, &mut status, libc::WNOHANG) };
+    u32::try_from(reaped).is_ok_and(|reaped| reaped == pid).then_some(status)
 }
 
 /// Ends a child that was just started and cannot be named by a pidfd, and reaps it.
@@ -133,8 +146,8 @@ pub(crate) fn exit_info(process: BorrowedFd<'_>) -> Option<ExitStatus> {
     (result == 0 && info.mask & PIDFD_INFO_EXIT != 0).then(|| ExitStatus::from_wait(info.exit_code))
 }
 
-/// Asks the kernel to kill this process when the other end of the socket is closed.
-pub(crate) fn die_with(socket: BorrowedFd<'_>) -> io::Result<()> {
+/// Prepares a socket for [`die_with`]. Until that is called, nothing happens.
+pub(crate) fn prepare_to_die_with(socket: BorrowedFd<'_>) -> io::Result<()> {
     const F_SETSIG: i32 = 10;
     const F_SETOWN_EX: i32 = 15;
     const F_OWNER_PID: i32 = 1;
@@ -148,21 +161,22 @@ pub(crate) fn die_with(socket: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: takes no pointers.
     check(unsafe { libc::fcntl(fd, F_SETSIG, libc::SIGKILL) }.into())?;
     // SAFETY: `owner` is what the call reads, and lives through it.
-    check(unsafe { libc::fcntl(fd, F_SETOWN_EX, &owner) }.into())?;
+    check(unsafe { libc::fcntl(fd, F_SETOWN_EX, &owner) }.into()).map(drop)
+}
+
+/// Asks the kernel to kill this process when the other end of a socket is closed, which was prepared for it.
+///
+/// Also when something arrives there: the other end must have said all that it has to say.
+pub(crate) fn die_with(socket: BorrowedFd<'_>) -> io::Result<()> {
+    // Sockets of this crate have no other flag.
     // SAFETY: takes no pointers.
-    let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFL) }.into())? as i32;
-    // SAFETY: takes no pointers.
-    check(unsafe { libc::fcntl(fd, libc::F_SETFL, flags | libc::O_ASYNC) }.into())?;
-    Ok(())
+    check(unsafe { libc::fcntl(socket.as_raw_fd(), libc::F_SETFL, libc::O_ASYNC) }.into()).map(drop)
 }
 
 /// Takes back what [`die_with`] asked for.
 pub(crate) fn live_on(socket: impl AsFd) {
-    let fd = socket.as_fd().as_raw_fd();
     // SAFETY: takes no pointers.
-    let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
-    // SAFETY: takes no pointers.
-    unsafe { libc::fcntl(fd, libc::F_SETFL, flags & !libc::O_ASYNC) };
+    unsafe { libc::fcntl(socket.as_fd().as_raw_fd(), libc::F_SETFL, 0) };
 }
 
 /// Waits for events on one descriptor, `timeout` milliseconds at most; gives what happened.
@@ -171,6 +185,11 @@ pub(crate) fn poll(fd: BorrowedFd<'_>, events: i16, timeout: i32) -> i16 {
     // SAFETY: `entry` is one writable entry for the whole call.
     let ready = unsafe { libc::poll(&mut entry, 1, timeout) };
     if ready > 0 { entry.revents } else { 0 }
+}
+
+/// Says whether a process has not ended.
+pub(crate) fn runs(process: BorrowedFd<'_>) -> bool {
+    poll(process, libc::POLLIN, 0) == 0
 }
 
 /// Says whether the other end of a socket has been closed.
@@ -259,7 +278,8 @@ pub(crate) fn open_descriptors() -> Vec<RawFd> {
 
 /// How many threads this process has.
 pub(crate) fn count_threads() -> io::Result<usize> {
-    std::fs::read_dir("/proc/self/task").map(Iterator::count)
+    // A directory has two links of its own.
+    std::fs::metadata("/proc/self/task").map(|tasks| tasks.nlink().saturating_sub(2) as usize)
 }
 
 fn close_range(first: u32, last: u32) {
@@ -368,6 +388,28 @@ pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     check(unsafe { libc::pipe2(ends.as_mut_ptr(), flags) }.into())?;
     // SAFETY: the call has just opened both, and nobody else knows them.
     Ok(ends.map(|end| unsafe { OwnedFd::from_raw_fd(end) }).into())
+}
+
+/// A counter that can be waited for.
+pub(crate) fn counter() -> io::Result<OwnedFd> {
+    // SAFETY: takes no pointers.
+    let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) }.into())?;
+    // SAFETY: the call has just opened it, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Adds one to a counter.
+pub(crate) fn add_count(counter: BorrowedFd<'_>) {
+    write(counter, &1_u64.to_ne_bytes());
+}
+
+/// Takes all from a counter.
+pub(crate) fn take_count(counter: BorrowedFd<'_>) -> u64 {
+    let mut count = [0; size_of::<u64>()];
+    match read(counter, &mut count) {
+        Ok(Some(_)) => u64::from_ne_bytes(count),
+        _ => 0,
+    }
 }
 
 /// Reads what is there; `None` if nothing is yet.

@@ -1,6 +1,7 @@
 //! What the process that forks has done before it forks, so that its children have it.
 
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::panic;
 use std::sync::{Mutex, PoisonError};
 
@@ -93,8 +94,10 @@ pub(crate) fn function() -> Option<u64> {
 #[expect(unsafe_code, reason = "calls a function that the parent sent")]
 pub(crate) fn run(place: u64, control: &Fd) -> Vec<i32> {
     // A zygote whose user is gone goes too, however long this takes.
+    if sys::prepare_to_die_with(control.as_fd()).is_err() {
+        sys::exit_now(125);
+    }
     boot::live_with_parent(control);
-    Panic::watch();
     let loaded = match Code::<fn()>::from_offset(place) {
         None => Loaded::Stranger,
         Some(code) => {

@@ -81,8 +81,14 @@ impl<'de> Deserialize<'de> for Bytes {
     }
 }
 
+/// `MP_PROCESS_LARGE=1024` tries with so many MiB; it takes six times the memory.
+fn large() -> usize {
+    let said = std::env::var("MP_PROCESS_LARGE").ok().and_then(|text| text.parse().ok());
+    said.unwrap_or(64) << 20
+}
+
 fn large_both_ways(method: StartMethod) {
-    let size = 64 << 20;
+    let size = large();
     let turn = |mut bytes: Bytes| {
         bytes.0.push(7);
         bytes
@@ -94,10 +100,11 @@ fn large_both_ways(method: StartMethod) {
 }
 
 fn large_value_before_join(method: StartMethod) {
-    let child = process(method, bytes, (16 << 20,)).start().unwrap();
+    let size = large() / 4;
+    let child = process(method, bytes, (size,)).start().unwrap();
     // It ends though nobody has taken its value.
     assert!(child.wait().success());
-    assert!(child.join().unwrap() == bytes(16 << 20));
+    assert!(child.join().unwrap() == bytes(size));
 }
 
 /// Neither side reads before it has written all.

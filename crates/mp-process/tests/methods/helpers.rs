@@ -7,7 +7,7 @@ use mp_process::{StartMethod, Stdio};
 use mp_wire::Fd;
 
 use crate::support::{hear, idle, pair, process, raw_fork, tell, zygote};
-use crate::{contexts, places, scopes};
+use crate::{contexts, phases, places, scopes};
 
 pub(crate) fn run(name: &str, method: StartMethod) {
     match name {
@@ -47,8 +47,10 @@ pub(crate) fn run(name: &str, method: StartMethod) {
             say("go");
             family(method, if name == "family" { 1 } else { 2 });
         }
+        "phases" => phases::phases(method),
         "deleted" => places::program_gone(method, false),
         "replaced" => places::program_gone(method, true),
+        "privileged" => places::as_privileged(method),
         "first_process" => places::as_first_process(method),
         "no_proc" => places::no_proc(method),
         "finalizers" => scopes::finalizers(method),

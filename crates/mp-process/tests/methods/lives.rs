@@ -25,6 +25,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("exit_of_a_child_is_as_that_of_the_main_process", order_at_exit_of_child, ALL),
     ("killed_zygote_leaves_children_running", killed_zygote, &[StartMethod::Forkserver]),
     ("zygote_killed_again_and_again", zygote_killed_often, &[StartMethod::Forkserver]),
+    ("ready_child_killed_again_and_again", ready_killed_often, &[StartMethod::Forkserver]),
     ("zygote_goes_with_its_user", zygote_goes, &[StartMethod::Forkserver]),
     ("zygote_ignores_the_keyboard", zygote_ignores_keyboard, &[StartMethod::Forkserver]),
     ("nobody_outlives_a_parent_killed_at_any_moment", killed_at_any_moment, ALL),
@@ -196,6 +197,26 @@ fn zygote_killed_often(method: StartMethod) {
         let zygote = zygote();
         signal(zygote, libc::SIGKILL);
         assert_eq!(process(method, |i: u32| i + 1, (i,)).start().unwrap().join().unwrap(), i + 1);
+    }
+}
+
+/// The child that waits for the next start is nobody's yet: another one is taken.
+fn ready_killed_often(method: StartMethod) {
+    let ready = |zygote: u32| {
+        let list = std::fs::read_to_string(format!("/proc/{zygote}/task/{zygote}/children"));
+        let list = list.unwrap_or_default();
+        list.split_whitespace().map(|pid| pid.parse().unwrap()).find(|&pid| comm(pid) == "mp-ready")
+    };
+    let zygote = zygote();
+    for i in 0..trials(20) {
+        until(|| ready(zygote).is_some());
+        let waiting = ready(zygote).unwrap();
+        signal(waiting, libc::SIGKILL);
+        until(|| !runs(waiting));
+        let child = process(method, |i: u32| (i, std::process::id()), (i,)).start().unwrap();
+        let (value, pid) = child.join().unwrap();
+        assert_eq!(value, i);
+        assert_ne!(pid, waiting);
     }
 }
 

@@ -15,6 +15,7 @@ mod lives;
 #[cfg(feature = "tracing")]
 mod logs;
 mod options;
+mod phases;
 mod places;
 mod scopes;
 mod states;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         data::TESTS,
         inherit::TESTS,
         lives::TESTS,
+        phases::TESTS,
         options::TESTS,
         contexts::TESTS,
         scopes::TESTS,

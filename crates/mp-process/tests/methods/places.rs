@@ -15,6 +15,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("a_deleted_or_replaced_program_goes_on", deleted, ALL),
     ("the_first_process_of_a_container", first_process, ALL),
     ("without_proc", without_proc, ALL),
+    ("a_program_with_the_rights_of_another_user", privileged, ALL),
 ];
 
 /// A copy of this program, for itself alone.
@@ -63,11 +64,40 @@ fn contained(before: &str, name: &str, method: StartMethod) -> Option<Output> {
         command.args(["--pid", "--mount", "--fork", "--mount-proc", "sh", "-c", script]);
         command.output().ok()
     };
-    unshare(before).filter(|output| output.status.success())?;
+    if !unshare(before).is_some_and(|output| output.status.success()) {
+        println!("skipped: `{name}` needs `unshare --pid --mount`, which is not permitted here");
+        return None;
+    }
     let program = std::env::current_exe().unwrap();
     let program: &Path = &program;
     let script = format!("{before} && exec {} --helper {name} {method}", program.display());
     Some(unshare(&script).unwrap())
+}
+
+fn privileged(method: StartMethod) {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    let copy = Copy::new();
+    if chown(&copy.0, Some(65534), None).is_err() {
+        println!("skipped: a program with the rights of another user takes those of root to make");
+        return;
+    }
+    std::fs::set_permissions(&copy.0, std::fs::Permissions::from_mode(0o4755)).unwrap();
+    let mut command = Command::new(&copy.0);
+    let output = command.args(["--helper", "privileged", method.as_str()]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// Whoever has more rights than its caller must not execute what its caller may have put in its way.
+pub(crate) fn as_privileged(method: StartMethod) {
+    if crate::support::ids().0 != 65534 {
+        // Mounted without such rights.
+        return;
+    }
+    let started = process(method, || 5, ()).start();
+    match method {
+        StartMethod::Fork => assert_eq!(started.unwrap().join().unwrap(), 5),
+        _ => assert_eq!(started.unwrap_err().kind(), ErrorKind::Program),
+    }
 }
 
 fn first_process(method: StartMethod) {

@@ -256,6 +256,8 @@ fn killed_waiters_take_nothing_with_them() {
 
 #[test]
 fn a_copy_of_a_guard_cannot_wait() {
+    // CE-07: without the lock a wait does not compile, since it takes the guard; a guard of somebody else is an error. To notify
+    // needs no lock.
     let (lock, condition) = (Lock::new().unwrap(), Condition::new().unwrap());
     let guard = lock.lock().unwrap();
     let same = &condition;

@@ -31,6 +31,22 @@ fn smoke() {
 }
 
 #[test]
+fn ctrl_c_ends_who_waits_and_leaves_the_lock_alone() {
+    // LK-15: without a handler the process ends; one with a handler goes on waiting, as a call of std does.
+    let lock = Lock::new().unwrap();
+    let guard = lock.lock().unwrap();
+    let trap = Event::new().unwrap();
+    let child = fork(|| {
+        trap.set();
+        lock.lock().is_ok()
+    });
+    trap.wait();
+    assert_eq!(child.end_by(libc::SIGINT), Some(libc::SIGINT));
+    drop(guard);
+    drop(lock.lock().unwrap());
+}
+
+#[test]
 fn another_process_sees_and_takes_it() {
     // LK-02, and a lock that came in a message.
     let lock = Lock::new().unwrap();
@@ -73,6 +89,27 @@ fn timeout() {
     drop(guard);
     drop(lock.lock_timeout(Duration::ZERO).unwrap());
     drop(lock.lock_timeout(Duration::MAX).unwrap());
+}
+
+#[test]
+fn timeouts_around_a_second_are_not_early() {
+    // The parts of a second and the seconds of a deadline are apart, and one is carried into the other.
+    let (lock, event) = (Lock::new().unwrap(), Event::new().unwrap());
+    let guard = lock.lock().unwrap();
+    thread::scope(|scope| {
+        for millis in [100, 900, 1500] {
+            let timeout = Duration::from_millis(millis);
+            let late = move |wait: &dyn Fn() -> bool| {
+                let start = Instant::now();
+                assert!(!wait());
+                assert!(start.elapsed() >= timeout, "{:?} of {timeout:?}", start.elapsed());
+            };
+            let (lock, event) = (&lock, &event);
+            scope.spawn(move || late(&|| lock.lock_timeout(timeout).is_ok()));
+            scope.spawn(move || late(&|| event.wait_timeout(timeout)));
+        }
+    });
+    drop(guard);
 }
 
 #[test]

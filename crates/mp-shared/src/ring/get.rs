@@ -212,11 +212,15 @@ impl Ring {
             if head.items < head.put {
                 return Ok(head);
             }
+            let paused = deadline != Deadline::NOW && self.local.pace.pause();
             let (seen, put) = self.header.tail.peek_items()?;
             if put < head.items {
                 return Err(damaged().into());
             }
             head.put = put;
+            if paused {
+                self.local.pace.learn(put - head.items);
+            }
             if head.items < head.put {
                 continue;
             }

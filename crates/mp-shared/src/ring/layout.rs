@@ -42,7 +42,7 @@ pub(super) const BACKED: usize = 4096 - HEADER_LEN;
 /// Words that processes change are kept on lines of their own, in pairs as processors fetch them.
 #[derive(Debug)]
 #[repr(C, align(128))]
-pub(super) struct Apart<T>(pub(super) T);
+pub(crate) struct Apart<T>(pub(crate) T);
 
 /// The ring's header. Line by line: what never changes, the side of the producers, that of the consumers, the path.
 #[derive(Debug)]

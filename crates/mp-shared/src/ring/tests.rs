@@ -1,6 +1,7 @@
 use std::collections::VecDeque;
 use std::thread;
 
+use super::layout::Place;
 use super::*;
 use crate::testing::{die, fork};
 

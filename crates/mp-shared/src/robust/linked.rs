@@ -23,7 +23,7 @@ const PREV_OFFSET: usize = 8;
 /// may be our neighbours in the list.
 ///
 /// While it is held, the memory has to stay mapped, since it is a node of the owner's list: see [`keep`].
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[repr(C, align(64))]
 pub(crate) struct Cell {
     lock: RawLock,
@@ -31,7 +31,7 @@ pub(crate) struct Cell {
     /// The address of the `next` before, in the owner's address space.
     prev: AtomicUsize,
     /// The address of the `next` after; this field's own address is the node.
-    next: AtomicUsize,
+    pub(super) next: AtomicUsize,
 }
 
 const _: () = assert!(std::mem::offset_of!(Cell, next) as isize == -FUTEX_OFFSET);
@@ -383,12 +383,14 @@ fn address(link: usize) -> usize {
 }
 
 impl Cell {
-    fn node(&self) -> usize {
+    pub(super) fn node(&self) -> usize {
         self.next.as_ptr().expose_provenance()
     }
 
     /// Inserts this lock as the first of the list, as glibc's `ENQUEUE_MUTEX` does.
     fn link(&self, head: &RobustHead) {
+        // Neighbours write both links of this node by the address of one.
+        std::ptr::from_ref(self).expose_provenance();
         let first = head.list.load(Ordering::Relaxed);
         self.next.store(first, Ordering::Relaxed);
         self.prev.store(head.list.as_ptr().expose_provenance(), Ordering::Relaxed);

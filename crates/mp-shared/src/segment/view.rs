@@ -122,6 +122,22 @@ impl Segment {
         Ok(())
     }
 
+    /// Asks the processor to fetch the line at `offset` for writing, where it can be asked.
+    #[inline]
+    pub(crate) fn prefetch_for_writing(&self, offset: usize) {
+        // The intrinsic of that name fetches for reading unless the whole program is built for newer processors; those that do not
+        // know the instruction skip it.
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        if let Ok(place) = self.place(offset, 1) {
+            // SAFETY: a hint: nothing is read or written that a program could see, whatever lies there.
+            unsafe {
+                std::arch::asm!("prefetchw [{}]", in(reg) place.as_ptr(), options(nostack, preserves_flags, readonly));
+            }
+        }
+        #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+        let _ = offset;
+    }
+
     /// The address of `len` bytes at `offset`, which lie within the segment.
     ///
     /// It has the provenance of the whole mapping and stays valid while a handle of the segment lives.

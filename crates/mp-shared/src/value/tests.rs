@@ -43,6 +43,7 @@ fn values_of_all_codes() {
 
 #[test]
 fn structs() {
+    // VA-02: a `Value` has its lock in it, a `RawValue` has none, by type. VA-03: what is no plain data does not compile.
     // VA-08.
     #[repr(C)]
     #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Zeroable, bytemuck::Pod)]

@@ -32,6 +32,9 @@ const NOW: Option<Duration> = Some(Duration::ZERO);
 
 /// A channel under test. Its handle works in forked processes.
 pub(crate) trait Channel: Sized {
+    /// How far the first of two victims comes: after so many of its events, which differ from kind to kind.
+    const FIRST_DEATHS: &[u64] = &[2, 3, 4, 5, 7, 9];
+
     /// Makes one that holds `bound` messages, or any number.
     fn make(bound: Option<usize>) -> Self;
     /// Puts message `id`.
@@ -179,9 +182,6 @@ pub(crate) fn put_that_grows<C: Grows>(kill: Kill) -> Verdict {
     after_put(Verdict::new(stop), &channel, &before)
 }
 
-/// How far the first of two victims comes: after so many of its events, which differ from kind to kind.
-const FIRST_DEATHS: [u64; 6] = [2, 3, 4, 5, 7, 9];
-
 /// A put by the one who comes after a dead producer; it is killed, too.
 pub(crate) fn put_as_heir<C: Channel>(kill: Kill) -> Verdict {
     heirs(kill, |channel: &C| channel.put(6, None), |channel| channel.put(7, None))
@@ -199,7 +199,7 @@ fn heirs<C: Channel>(
     second: impl Fn(&C) -> Outcome,
 ) -> Verdict {
     let mut longest: Option<Verdict> = None;
-    for events in FIRST_DEATHS {
+    for &events in C::FIRST_DEATHS {
         let (board, channel) = (Board::new(), C::make(None));
         for id in [1, 2, 3] {
             assert_eq!(channel.put(id, NOW), Outcome::Done(id));

@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-use mp_shared::{Condition, Lock, LockError, LockGuard, LockResult, Once};
+use mp_shared::{Condition, Lock, LockError, LockGuard, LockResult, Once, OnceState};
 use mp_tests::step::{Board, End, Kill, Role, Slot, Victim, within_liveness};
 use mp_tests::sweep::Verdict;
 
@@ -147,6 +147,55 @@ pub(crate) fn timeout(kill: Kill) -> Verdict {
     verdict
 }
 
+/// Whoever notifies is killed with the lock: the victim, or the other one who waits, is the next to have it. Two deaths.
+pub(crate) fn heir(kill: Kill) -> Verdict {
+    let board = Board::new();
+    let store = Store::new(&board);
+    let other = board.slot(0);
+    let take = || {
+        store.take(|guard| {
+            let result = store.condition.wait(guard);
+            // Whoever has the lock has put right what there was.
+            store.lock.clear_poison();
+            result
+        });
+    };
+    let consumer = Role::fork(|| {
+        other.ready();
+        take();
+        other.done(0);
+    });
+    consumer.await_asleep(other);
+    let mut deaths = 0;
+    let stop =
+        Victim::start(&board, || Store::new(&board).warm_up(), |()| take()).run(kill, || {
+            deaths += 1;
+            let slot = board.slot(deaths);
+            let mut first = Role::fork(|| {
+                let _guard = any(store.lock.lock());
+                store.items.fetch_add(1, SeqCst);
+                store.condition.notify_one();
+                slot.ready();
+                loop {
+                    std::thread::park();
+                }
+            });
+            let (ready, _) = within_liveness(|| slot.state.load(SeqCst) == 1);
+            assert!(ready, "who notifies does not get the lock");
+            first.kill();
+            deaths < 5
+        });
+    let mut verdict = Verdict::new(stop);
+    if deaths > 0 {
+        // Taken, or left by one who died with the lock.
+        let settled =
+            || store.items.load(SeqCst) == 0 || other.is_done() || store.lock.is_poisoned();
+        verdict.progress(within_liveness(settled), "who waits beside the dead");
+    }
+    store.finish(&mut verdict, &[other]);
+    verdict
+}
+
 /// The victim does it, while one sleeps to do it and another one until it is done.
 pub(crate) fn once(kill: Kill) -> Verdict {
     let board = Board::new();
@@ -182,5 +231,62 @@ pub(crate) fn once(kill: Kill) -> Verdict {
     let all = || slots.iter().all(|slot| slot.is_done());
     verdict.progress(within_liveness(all), "who needs it done");
     verdict.torn |= slots.iter().flat_map(|slot| slot.noted()).any(|step| step != 1);
+    verdict
+}
+
+/// One is killed while it does it, and the victim is the next one, before whom another one sleeps: two deaths.
+pub(crate) fn once_heir(kill: Kill) -> Verdict {
+    let board = Board::new();
+    let once = Once::new().expect("an once");
+    let (tried, done) = (&board.slot(6).values[0], &board.slot(6).values[1]);
+    let mut first = Role::fork(|| {
+        let action = |_: &_| {
+            board.slot(2).ready();
+            loop {
+                std::thread::park();
+            }
+        };
+        once.call_once(action).expect("no deadlock");
+    });
+    let (ready, _) = within_liveness(|| board.slot(2).state.load(SeqCst) == 1);
+    assert!(ready, "the first one does not begin");
+    let call = |once: &Once| {
+        let action = |state: &OnceState| {
+            tried.fetch_add(u64::from(!state.is_poisoned()), SeqCst);
+            done.store(1, SeqCst);
+        };
+        once.call_once(action).expect("no deadlock");
+    };
+    let warm_up = || Once::new().expect("an once").call_once(|_| ()).expect("nobody else");
+    let other = board.slot(0);
+    let mut roles = Vec::new();
+    let stop = Victim::start(&board, warm_up, |()| call(&once)).run(kill, || {
+        // The victim sleeps first, so that it is the one that the death wakes.
+        if roles.is_empty() {
+            roles.push(Role::fork(|| {
+                other.ready();
+                call(&once);
+                other.done(0);
+            }));
+            roles[0].await_asleep(other);
+        }
+        first.kill();
+        true
+    });
+    first.kill();
+    let mut verdict = Verdict::new(stop);
+    if !roles.is_empty() {
+        verdict.progress(within_liveness(|| other.is_done()), "who needs it done");
+    }
+    let late = board.slot(1);
+    let _late = Role::fork(|| {
+        late.ready();
+        call(&once);
+        late.done(0);
+    });
+    verdict.progress(within_liveness(|| late.is_done()), "who came later");
+    verdict.lost |= !once.is_completed() || done.load(SeqCst) != 1;
+    // Somebody has died at it: whoever does it has to be told.
+    verdict.lost |= tried.load(SeqCst) != 0;
     verdict
 }

@@ -9,9 +9,11 @@ mod channel;
 mod conditions;
 mod crew;
 mod events;
+mod histories;
 mod lock;
 mod locks;
 mod named;
+mod pipe_states;
 mod pipes;
 #[cfg(feature = "whole")]
 mod pool;
@@ -20,6 +22,7 @@ mod queues;
 mod rings;
 mod rwlocks;
 mod semaphores;
+mod shelves;
 mod soak;
 mod soak_shared;
 mod toy;
@@ -33,6 +36,7 @@ use mp_tests::sweep::{Verdict, sweep};
 
 use self::locks::{Linked, Nested, Raw, Timed};
 use self::rings::{InPlace, TestRing};
+use self::shelves::{TestFifo, TestShelf};
 
 type Trial = fn(Kill) -> Verdict;
 
@@ -63,12 +67,15 @@ const SCENARIOS: &[(&str, Trial)] = &[
     ("condition_notify_all", conditions::notify_all),
     ("condition_wait", conditions::wait),
     ("condition_timeout", conditions::timeout),
+    ("condition_heir", conditions::heir),
     ("once", conditions::once),
+    ("once_heir", conditions::once_heir),
     ("rwlock_read_behind_a_writer", rwlocks::read_behind_a_writer),
     ("rwlock_read_end", rwlocks::read_end),
     ("rwlock_write_with_sleepers", rwlocks::write_with_sleepers),
     ("rwlock_write_behind_a_reader", rwlocks::write_behind_a_reader),
     ("rwlock_write_timeout", rwlocks::write_timeout),
+    ("rwlock_write_heir", rwlocks::write_heir),
     ("ring_put_alone", channel::put_alone::<TestRing>),
     ("ring_put_to_sleepers", channel::put_to_sleepers::<TestRing>),
     ("ring_put_that_grows", channel::put_that_grows::<TestRing>),
@@ -94,6 +101,22 @@ const SCENARIOS: &[(&str, Trial)] = &[
     ("ring_get_in_place_as_leader", channel::get_as_leader::<InPlace>),
     ("ring_get_in_place_from_full", channel::get_from_full::<InPlace>),
     ("ring_get_that_punches", rings::get_that_punches),
+    ("shelf_put_alone", channel::put_alone::<TestShelf>),
+    ("shelf_put_to_sleepers", channel::put_to_sleepers::<TestShelf>),
+    ("shelf_get_as_heir", channel::get_as_heir::<TestShelf>),
+    ("shelf_get_of_two", channel::get_of_two::<TestShelf>),
+    ("shelf_get_as_follower", channel::get_as_follower::<TestShelf>),
+    ("shelf_get_as_leader", channel::get_as_leader::<TestShelf>),
+    ("shelf_get_from_full", channel::get_from_full::<TestShelf>),
+    ("shelf_put_into_full", channel::put_into_full::<TestShelf>),
+    ("shelf_close_with_sleepers", channel::close_with_sleepers::<TestShelf>),
+    ("shelf_close_with_producers", channel::close_with_producers::<TestShelf>),
+    ("shelf_get_that_gives_back", shelves::get_that_gives_back),
+    ("shelf_lease_of_two", shelves::lease_of_two),
+    ("shelf_finish_with_joiners", shelves::finish_with_joiners),
+    ("shelf_put_back_to_sleepers", shelves::put_back_to_sleepers),
+    ("shelf_get_what_the_dead_had", shelves::get_what_the_dead_had),
+    ("shelf_report_what_the_dead_had", shelves::report_what_the_dead_had),
     ("event_set_with_waiters", events::set_with_waiters),
     ("event_wait_beside_another", events::wait_beside_another),
     ("value_update", values::update),
@@ -101,6 +124,8 @@ const SCENARIOS: &[(&str, Trial)] = &[
     ("value_update_of_three", values::update_of_three),
     ("value_guard_with_waiters", values::guard_with_waiters),
     ("value_recovery", values::recovery),
+    ("chunks_alone", values::chunks_alone),
+    ("chunks_with_waiters", values::chunks_with_waiters),
     ("vec_push", values::push),
     ("vec_push_that_grows", values::push_that_grows),
     ("vec_push_that_grows_with_waiters", values::push_that_grows_with_waiters),
@@ -145,6 +170,15 @@ const SCENARIOS: &[(&str, Trial)] = &[
     ("pipe_recv_long", pipes::recv_long),
     ("pipe_recv_as_leader", pipes::recv_as_leader),
     ("pipe_recv_as_follower", pipes::recv_as_follower),
+    ("pipe_send_wrapped", pipe_states::send_wrapped),
+    ("pipe_recv_wrapped", pipe_states::recv_wrapped),
+    ("pipe_recv_from_full", pipe_states::recv_from_full),
+    ("pipe_send_as_heir", pipe_states::send_as_heir),
+    ("pipe_send_behind_others_as_heir", pipe_states::send_behind_others_as_heir),
+    ("pipe_recv_as_heir", pipe_states::recv_as_heir),
+    ("pipe_send_with_file", pipe_states::send_with_file),
+    ("pipe_recv_with_file", pipe_states::recv_with_file),
+    ("pipe_shutdown_with_sleeper", pipe_states::shutdown_with_sleeper),
     ("list_set_alone", named::list_set_alone),
     ("list_set_contended", named::list_set_contended),
     ("named_create", named::create),
@@ -176,6 +210,9 @@ const OF_QUEUES: &[(&str, Trial)] = &[
     ("pool_task", pool::task),
     ("pool_chunk", pool::chunk),
     ("pool_start", pool::start),
+    ("joinable_put_alone", channel::put_alone::<queues::TestJoinable>),
+    ("joinable_put_to_sleepers", channel::put_to_sleepers::<queues::TestJoinable>),
+    ("joinable_put_into_full", channel::put_into_full::<queues::TestJoinable>),
 ];
 
 #[cfg(not(feature = "whole"))]
@@ -198,6 +235,21 @@ fn main() -> ExitCode {
         ["step", name] => step(name, None),
         ["step", name, stride] => step(name, Some(stride.parse().expect("the stride is a number"))),
         ["seal"] => seal(),
+        ["histories", channel, count, seed] => {
+            let count = count.parse().expect("the count is a number");
+            let seed = seed.parse().expect("the seed is a number");
+            let bounds = [None, Some(1), Some(2)];
+            match channel {
+                "pipe" => histories::check::<pipe_states::TestPipe>(count, seed, &[None]),
+                "ring" => histories::check::<TestRing>(count, seed, &bounds),
+                "shelf" => histories::check::<TestFifo>(count, seed, &bounds),
+                #[cfg(feature = "whole")]
+                "queue" => histories::check::<queues::TestQueue>(count, seed, &bounds),
+                #[cfg(feature = "whole")]
+                "plain" => histories::check::<queues::TestPlain>(count, seed, &bounds),
+                _ => panic!("no channel is called {channel}"),
+            }
+        }
         ["soak", channel, seconds, seed] => {
             let time = Duration::from_secs(seconds.parse().expect("the time is a number"));
             let seed = seed.parse().expect("the seed is a number");
@@ -213,7 +265,9 @@ fn main() -> ExitCode {
             }
         }
         _ => {
-            eprintln!("usage: crash list | step SCENARIO [STRIDE] | soak CHANNEL SECONDS SEED");
+            eprintln!(
+                "usage: crash list | step SCENARIO [STRIDE] | soak CHANNEL SECONDS SEED | histories CHANNEL COUNT SEED"
+            );
             ExitCode::from(2)
         }
     }

@@ -15,22 +15,22 @@ use crate::channel::{TORN, account};
 const SOON: Duration = Duration::from_millis(500);
 
 /// A message that goes as a packet or in the ring.
-const SHORT: usize = 16;
+pub(crate) const SHORT: usize = 16;
 
 /// A message that waits in the ring for its packet.
-const LONG: usize = 4100;
+pub(crate) const LONG: usize = 4100;
 
 /// What lies before the records in the memory of a connection.
-const WORDS: usize = 4032;
+pub(crate) const WORDS: usize = 4032;
 
 /// Both ends; every forked process has both, so that nobody sees the end of the stream.
-struct Pipe {
-    sender: Sender<String>,
+pub(crate) struct Pipe {
+    pub(crate) sender: Sender<String>,
     receiver: Receiver<String>,
 }
 
 /// The message of an id: the id, many times over.
-fn message(id: u64, copies: usize) -> String {
+pub(crate) fn message(id: u64, copies: usize) -> String {
     format!("{id:04}").repeat(copies)
 }
 
@@ -43,13 +43,13 @@ fn id(message: &str) -> u64 {
 }
 
 impl Pipe {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (sender, receiver) = simplex().expect("a pipe");
         Self { sender, receiver }
     }
 
     /// One with these messages in it.
-    fn with(ids: &[u64], copies: usize) -> Self {
+    pub(crate) fn with(ids: &[u64], copies: usize) -> Self {
         let pipe = Self::new();
         pipe.skip_what_is_watched();
         for &id in ids {
@@ -66,12 +66,16 @@ impl Pipe {
         }
     }
 
-    fn send(&self, id: u64) -> bool {
+    pub(crate) fn send(&self, id: u64) -> bool {
         self.sender.send_timeout(&message(id, SHORT), SOON).is_ok()
     }
 
-    fn recv(&self) -> Option<u64> {
-        self.receiver.try_recv().ok().map(|message| id(&message))
+    pub(crate) fn recv(&self) -> Option<u64> {
+        self.try_recv().ok()
+    }
+
+    pub(crate) fn try_recv(&self) -> Result<u64, RecvError> {
+        self.receiver.try_recv().map(|message| id(&message))
     }
 
     fn readable(&self) -> bool {
@@ -79,7 +83,7 @@ impl Pipe {
     }
 
     /// Takes all that is there. The descriptor is readable as long as there is something.
-    fn drain(&self, verdict: &mut Verdict) -> Vec<u64> {
+    pub(crate) fn drain(&self, verdict: &mut Verdict) -> Vec<u64> {
         let mut seen = Vec::new();
         let mut take = || loop {
             let readable = self.readable();
@@ -126,7 +130,7 @@ fn receiver(pipe: &Pipe, slot: &Slot) -> Role {
     role
 }
 
-fn receive(pipe: &Pipe, slot: &Slot) {
+pub(crate) fn receive(pipe: &Pipe, slot: &Slot) {
     let result = pipe.receiver.recv();
     if let Ok(message) = &result {
         slot.note(id(message));
@@ -135,7 +139,7 @@ fn receive(pipe: &Pipe, slot: &Slot) {
 }
 
 /// Runs a send in a victim.
-fn sending(
+pub(crate) fn sending(
     board: &Board,
     pipe: &Pipe,
     copies: usize,
@@ -148,12 +152,17 @@ fn sending(
 }
 
 /// Runs a receive in a victim.
-fn receiving(board: &Board, pipe: &Pipe, kill: Kill, on_sleep: impl FnMut() -> bool) -> Stop {
+pub(crate) fn receiving(
+    board: &Board,
+    pipe: &Pipe,
+    kill: Kill,
+    on_sleep: impl FnMut() -> bool,
+) -> Stop {
     Victim::start(board, warm_up, |()| receive(pipe, board.slot(7))).run(kill, on_sleep)
 }
 
 /// What holds after a send behind these messages, done or not.
-fn after_send(mut verdict: Verdict, pipe: &Pipe, before: &[u64]) -> Verdict {
+pub(crate) fn after_send(mut verdict: Verdict, pipe: &Pipe, before: &[u64]) -> Verdict {
     let completed = verdict.stop.end == End::Completed;
     let told = pipe.readable();
     verdict.lost |= !told && (completed || !before.is_empty());
@@ -326,9 +335,16 @@ pub(crate) fn send_into_full(kill: Kill) -> Verdict {
 }
 
 /// What holds after a receive, done or not, of the first of these messages.
-fn after_recv(mut verdict: Verdict, board: &Board, pipe: &Pipe, ids: &[u64]) -> Verdict {
+pub(crate) fn after_recv(mut verdict: Verdict, board: &Board, pipe: &Pipe, ids: &[u64]) -> Verdict {
     let got = board.slot(7).noted();
-    let seen = pipe.drain(&mut verdict);
+    // Before anybody has received anything: whoever only looks at the descriptor must be told of the next message.
+    verdict.hang |= !pipe.send(19);
+    if !pipe.readable() {
+        verdict.lost = true;
+        verdict.note.push_str("a message after a death that nobody is told of; ");
+    }
+    let mut seen = pipe.drain(&mut verdict);
+    verdict.lost |= seen.pop() != Some(19);
     // Killed, it has taken one message or none.
     let left = &ids[1..];
     if verdict.stop.end == End::Completed {

@@ -9,7 +9,7 @@ use mp_tests::step::{Board, End, Kill, LIVENESS, Victim};
 use mp_tests::sweep::Verdict;
 use mp_wire::Fd;
 use multiproc::Queue;
-use multiproc::queue::{BytesQueue, GetError, PlainQueue, PutError};
+use multiproc::queue::{BytesQueue, GetError, JoinableQueue, PlainQueue, PutError};
 
 use crate::channel::{self, Channel, Outcome, TORN};
 
@@ -48,6 +48,67 @@ fn untaken(error: &GetError) -> Outcome {
     }
 }
 
+/// One whose items have to be done; each has its own descriptor.
+pub(crate) struct TestJoinable {
+    queue: JoinableQueue<(u64, Fd, [u64; 8])>,
+    seventh: Fd,
+}
+
+fn whole((id, fd, copies): (u64, Fd, [u64; 8])) -> Outcome {
+    let mut bytes = [0; 8];
+    let file = fd.into_owned().map(File::from);
+    let read = file.and_then(|file| file.read_exact_at(&mut bytes, 0));
+    let own = read.is_ok() && u64::from_ne_bytes(bytes) == id && copies == [id; 8];
+    Outcome::Done(if own { id } else { TORN })
+}
+
+impl Channel for TestJoinable {
+    fn make(bound: Option<usize>) -> Self {
+        let queue = bound.map_or_else(JoinableQueue::new, JoinableQueue::bounded);
+        Self { queue: queue.expect("a queue"), seventh: file(7) }
+    }
+
+    fn put(&self, id: u64, timeout: Option<Duration>) -> Outcome {
+        let file = if id == 7 { self.seventh.clone() } else { file(id) };
+        let item = (id, file, [id; 8]);
+        let result = match timeout {
+            None => self.queue.put(&item),
+            Some(Duration::ZERO) => self.queue.try_put(&item),
+            Some(timeout) => self.queue.put_timeout(&item, timeout),
+        };
+        result.map_or_else(|error| refused(&error), |()| Outcome::Done(id))
+    }
+
+    fn get(&self, timeout: Option<Duration>) -> Outcome {
+        let result = match timeout {
+            None => self.queue.get(),
+            Some(Duration::ZERO) => self.queue.try_get(),
+            Some(timeout) => self.queue.get_timeout(timeout),
+        };
+        match result {
+            Ok(item) if self.queue.task_done().is_ok() => whole(item),
+            Ok(_) => Outcome::Failed,
+            Err(error) => untaken(&error),
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    fn close(&self) {
+        self.queue.close();
+    }
+
+    fn is_closed(&self) -> bool {
+        self.queue.is_closed()
+    }
+
+    fn sequence(&self) -> Option<u64> {
+        None
+    }
+}
+
 impl Channel for TestQueue {
     fn make(bound: Option<usize>) -> Self {
         let queue = bound.map_or_else(Queue::new, Queue::bounded);
@@ -75,13 +136,7 @@ impl Channel for TestQueue {
             Some(timeout) => self.queue.get_timeout(timeout),
         };
         match result {
-            Ok((id, fd, copies)) => {
-                let mut bytes = [0; 8];
-                let file = fd.into_owned().map(File::from);
-                let read = file.and_then(|file| file.read_exact_at(&mut bytes, 0));
-                let own = read.is_ok() && u64::from_ne_bytes(bytes) == id && copies == [id; 8];
-                Outcome::Done(if own { id } else { TORN })
-            }
+            Ok(item) => whole(item),
             Err(error) => untaken(&error),
         }
     }

@@ -161,3 +161,41 @@ pub(crate) fn write_timeout(kill: Kill) -> Verdict {
     verdict.doubled |= timed_out.load(SeqCst) == 1;
     verdict
 }
+
+/// One is killed while it writes, and the victim is the next writer, behind whom another writer and a reader sleep: two deaths.
+pub(crate) fn write_heir(kill: Kill) -> Verdict {
+    let board = Board::new();
+    let lock = new();
+    let half = board.slot(2);
+    let mut first = Role::fork(|| {
+        let mut guard = lock.write().expect("the lock");
+        guard[0] += 1;
+        half.ready();
+        loop {
+            std::thread::park();
+        }
+    });
+    let (ready, _) = within_liveness(|| half.state.load(SeqCst) == 1);
+    assert!(ready, "the first one does not get the lock");
+    let put_right = |()| {
+        let mut guard = any(lock.write());
+        let next = guard[0] + 1;
+        guard.iter_mut().for_each(|word| *word = next);
+        lock.clear_poison();
+        drop(guard);
+    };
+    let slots = [board.slot(0), board.slot(1)];
+    let mut behind = Vec::new();
+    let stop = Victim::start(&board, warm_up, put_right).run(kill, || {
+        // The victim sleeps first, so that it is the one that the death wakes.
+        if behind.is_empty() {
+            behind = vec![writer(&lock, slots[0]), reader(&lock, slots[1])];
+            behind.iter().zip(slots).for_each(|(role, slot)| role.await_asleep(slot));
+        }
+        first.kill();
+        true
+    });
+    first.kill();
+    let waiting = if behind.is_empty() { &slots[..0] } else { &slots[..] };
+    finish(stop, &board, &lock, waiting)
+}

@@ -3,7 +3,7 @@
 use std::sync::atomic::{Ordering::SeqCst, compiler_fence};
 
 use mp_shared::bytemuck::Pod;
-use mp_shared::{ErrorKind, LockError, SharedVec, Value};
+use mp_shared::{ChunkedArray, ChunkedGuard, ErrorKind, LockError, SharedVec, Value};
 use mp_tests::step::{Board, End, Kill, Role, Slot, Victim, within_liveness};
 use mp_tests::sweep::Verdict;
 
@@ -161,6 +161,64 @@ pub(crate) fn recovery(kill: Kill) -> Verdict {
     let found = survivors(&board, false, &look, &mut verdict);
     verdict.torn |= found.has(UNTOLD) || found.has(OLD);
     verdict.lost |= stop.end == End::Completed && !found.has(NEW);
+    verdict
+}
+
+const CHUNKS_OLD: [u64; 4] = [1, 2, 3, 4];
+const CHUNKS_NEW: [u64; 4] = [7, 2, 3, 9];
+
+fn chunks() -> ChunkedArray<u64> {
+    ChunkedArray::from_slice(&CHUNKS_OLD, 2).expect("an array")
+}
+
+fn write_chunks(mut guard: ChunkedGuard<'_, u64>) {
+    guard[0] = CHUNKS_NEW[0];
+    compiler_fence(SeqCst);
+    guard[3] = CHUNKS_NEW[3];
+    drop(guard);
+}
+
+/// Says what all elements are, which lie in two chunks, under both locks.
+fn look_at_chunks(array: &ChunkedArray<u64>) -> u64 {
+    let whole = |found: &[u64]| found == CHUNKS_OLD || found == CHUNKS_NEW;
+    match array.lock(..) {
+        Ok(guard) if *guard == CHUNKS_OLD => OLD,
+        Ok(guard) if *guard == CHUNKS_NEW => NEW,
+        Err(LockError::Poisoned(poison)) if whole(poison.get_ref()) => POISONED,
+        Err(LockError::Poisoned(_)) => MIXED,
+        _ => UNTOLD,
+    }
+}
+
+/// The victim takes the locks of two chunks, writes into both, and lets go.
+pub(crate) fn chunks_alone(kill: Kill) -> Verdict {
+    let (board, array) = (Board::new(), chunks());
+    let change = |array: &ChunkedArray<u64>| write_chunks(array.lock(..).expect("the locks"));
+    let warm_up = || change(&chunks());
+    let stop = Victim::start(&board, warm_up, |()| change(&array)).run(kill, || false);
+    let mut verdict = Verdict::new(stop);
+    let found = survivors(&board, false, &|| look_at_chunks(&array), &mut verdict);
+    verdict.torn |= found.has(UNTOLD);
+    verdict.lost |= stop.end == End::Completed && !found.has(NEW);
+    verdict
+}
+
+/// The victim has the locks of two chunks and writes into both, while two others sleep on the first.
+pub(crate) fn chunks_with_waiters(kill: Kill) -> Verdict {
+    let (board, array) = (Board::new(), chunks());
+    let take = || {
+        write_chunks(chunks().lock(..).expect("the locks"));
+        array.lock(..).expect("the locks")
+    };
+    let victim = Victim::start(&board, take, write_chunks);
+    let look = || look_at_chunks(&array);
+    let _sleepers = sleepers(&board, &look);
+    let stop = victim.run(kill, || false);
+    let mut verdict = Verdict::new(stop);
+    let found = survivors(&board, true, &look, &mut verdict);
+    let told = found.has(MIXED) || found.has(POISONED);
+    verdict.torn |= found.has(UNTOLD) || found.has(OLD) || told && found.has(NEW);
+    verdict.lost |= stop.end == End::Completed && told;
     verdict
 }
 

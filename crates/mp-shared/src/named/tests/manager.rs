@@ -3,6 +3,7 @@
 use std::{panic, thread};
 
 use super::{exists, fork};
+use crate::testing::Trap;
 use crate::{Array, ErrorKind, ShareableList, SharedMemory, SharedMemoryManager, Value};
 
 #[test]
@@ -101,6 +102,38 @@ fn a_forked_copy_does_nothing() {
     let names = scope.as_ref().unwrap().names();
     drop(scope);
     assert!(!names.iter().any(|name| exists(name)));
+}
+
+/// What this process does about signals, as the kernel says.
+fn signals() -> Vec<String> {
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+    let about = |line: &&str| line.starts_with("Sig") && !line.starts_with("SigQ");
+    status.lines().filter(about).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_scope_touches_no_signals_and_starts_nothing() {
+    // SH-14, SH-27: no handler and no mask is another one. SH-15, SH-24, SH-26, SH-28: there is no tracker process that could be
+    // shared, report, or keep a descriptor of ours; a copy of the scope in a child that lives on delays nobody.
+    fork(|| {
+        let children = || std::fs::read_to_string("/proc/thread-self/children").unwrap();
+        let before = signals();
+        let scope = SharedMemoryManager::new();
+        let memory = scope.shared_memory(100).unwrap();
+        let during = signals();
+        let alone = children().is_empty();
+        let trap = Trap::new();
+        let other = fork(|| {
+            let _copy = &scope;
+            trap.step_in()
+        });
+        trap.wait();
+        scope.shutdown().unwrap();
+        other.kill();
+        drop(memory);
+        alone && during == before && signals() == before
+    })
+    .succeed();
 }
 
 #[test]

@@ -4,8 +4,8 @@ use super::{exists, file, fs, name};
 use crate::segment::{Maker, NAMED_KIND, Segment};
 use crate::testing::fork;
 use crate::{
-    Array, Barrier, BoundedSemaphore, Condition, Error, ErrorKind, Event, Lock, LockError, Once,
-    RLock, RawArray, RawValue, Semaphore, ShareableList, SharedMemory, Value,
+    Array, AtomicValue, Barrier, BoundedSemaphore, Condition, Error, ErrorKind, Event, Lock,
+    LockError, Once, RLock, RawArray, RawValue, Semaphore, ShareableList, SharedMemory, Value,
 };
 
 #[test]
@@ -28,6 +28,16 @@ fn each_kind_is_opened_by_its_name() {
     assert_eq!(RawArray::<u8>::open(&name("raws")).unwrap().to_vec(), raws.to_vec());
     let none = RawArray::<u8>::create_named_zeroed(&name("none"), 0).unwrap();
     assert!(RawArray::<u8>::open(&name("none")).unwrap().is_empty());
+
+    let number = AtomicValue::create_named(&name("number"), 5u32).unwrap();
+    assert_eq!(AtomicValue::<u32>::open(&name("number")).unwrap().fetch_add(1), 5);
+    assert_eq!(
+        AtomicValue::<i32>::open(&name("number")).unwrap_err().kind(),
+        ErrorKind::Incompatible
+    );
+    assert_eq!(number.load(), 6);
+    drop(number);
+    assert!(!exists(&name("number")));
 
     let lock = Lock::create_named(&name("lock")).unwrap();
     let other = Lock::open(&name("lock")).unwrap();
