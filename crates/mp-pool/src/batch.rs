@@ -1,27 +1,33 @@
 //! How the arguments and the results of a unit lie in its bytes.
 //!
-//! Values of plain types, which cannot fail to encode or decode, go as one sequence. All others are framed one by one, so
-//! that one that fails concerns no other:
+//! Numbers go as their bytes, and values of other plain types, which cannot fail to encode or decode, as one sequence. All others
+//! are framed one by one, so that one that fails concerns no other:
 //!
 //! ```text
 //! whole    sequence | tag 0
 //! framed   bytes of each task | for each task: how u8, bytes u64, descriptors u32 | tasks u32 | tag 1
+//! raw      the numbers | tag 2
 //! ```
+//!
+//! A value that is a vector of numbers is its bytes in its frame, too.
 //!
 //! The table comes last so that the bytes of a large value need not be moved to make room for it.
 
 use std::any::TypeId;
+use std::ops::Range;
+use std::panic::catch_unwind;
 
 use mp_process::Panic;
 use mp_wire::{Fd, Message, decode, encode_into};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::TaskError;
 use crate::job::Finished;
+use crate::{TaskError, plain};
 
 const WHOLE: u8 = 0;
 const FRAMED: u8 = 1;
+const RAW: u8 = 2;
 
 /// How a task went, in its frame.
 const DONE: u8 = 0;
@@ -31,6 +37,9 @@ const FAILED: u8 = 2;
 /// Length of a task's entry in the table, and of what stands behind the table.
 const ENTRY: usize = 13;
 const FOOT: usize = 5;
+
+/// Room for what is added behind numbers.
+const RAW_ROOM: usize = 64;
 
 /// Arguments or results of one unit.
 #[derive(Debug, Default)]
@@ -42,16 +51,40 @@ pub(crate) struct Batch {
     pub(crate) fds: Vec<Fd>,
 }
 
-macro_rules! is_one_of {
-    ($type:ty: $($plain:ty)*) => {{
-        let this = TypeId::of::<$type>();
-        false $(|| this == TypeId::of::<$plain>() || this == TypeId::of::<($plain,)>())*
-    }};
-}
-
 /// Says whether whatever encodes to this type's bytes also decodes, so that nothing has to be framed.
 fn is_plain<T: 'static>() -> bool {
-    is_one_of!(T: () bool u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize f32 f64 String)
+    let this = TypeId::of::<T>();
+    let is = |others: [TypeId; 2]| others.contains(&this);
+    plain::is_number::<T>()
+        || is([TypeId::of::<()>(), TypeId::of::<((),)>()])
+        || is([TypeId::of::<bool>(), TypeId::of::<(bool,)>()])
+        || is([TypeId::of::<String>(), TypeId::of::<(String,)>()])
+}
+
+/// Encodes a value in place of what the message held.
+fn encode_one<T: Serialize + 'static>(value: T, into: &mut Message) -> Result<(), mp_wire::Error> {
+    if !plain::is_vector::<T>() {
+        return encode_into(&value, into);
+    }
+    into.fds.clear();
+    match plain::take_bytes(value) {
+        Ok(bytes) => into.bytes = bytes,
+        Err(value) => {
+            into.bytes.clear();
+            plain::write(&value, &mut into.bytes);
+        }
+    }
+    Ok(())
+}
+
+/// Decodes what [`encode_one`] encoded.
+fn decode_one<T: DeserializeOwned + 'static>(bytes: &[u8], fds: &[Fd]) -> Item<T> {
+    let value = if plain::is_vector::<T>() {
+        plain::read(bytes).map_or_else(|| malformed().and_then(|()| decode(&[], &[])), Ok)
+    } else {
+        decode(bytes, fds)
+    };
+    value.map_or_else(Item::Malformed, Item::Value)
 }
 
 /// Collects values into a batch.
@@ -73,7 +106,7 @@ impl<T: Serialize + 'static> Encoder<T> {
         if is_plain::<T>() && self.table.is_empty() {
             self.values.push(value);
         } else {
-            encode_into(&value, &mut self.scratch)?;
+            encode_one(value, &mut self.scratch)?;
             self.frame(DONE);
         }
         self.batch.items += 1;
@@ -119,7 +152,12 @@ impl<T: Serialize + 'static> Encoder<T> {
     /// The batch, and an empty encoder again.
     pub(crate) fn finish(&mut self) -> Result<Batch, mp_wire::Error> {
         let mut batch = std::mem::take(&mut self.batch);
-        if self.table.is_empty() {
+        if self.table.is_empty() && plain::is_number::<T>() {
+            batch.bytes.reserve_exact(self.values.len() * size_of::<T>() + RAW_ROOM);
+            plain::write(&self.values, &mut batch.bytes);
+            self.values.clear();
+            batch.bytes.push(RAW);
+        } else if self.table.is_empty() {
             encode_into(&self.values, &mut self.scratch)?;
             self.values.clear();
             batch.bytes = std::mem::take(&mut self.scratch.bytes);
@@ -146,16 +184,50 @@ pub(crate) enum Item<T> {
 pub(crate) fn read<T: DeserializeOwned + 'static>(
     bytes: &[u8],
     fds: &[Fd],
+    each: impl FnMut(Item<T>),
+) -> Result<(), mp_wire::Error> {
+    read_with(bytes, fds, 0..usize::MAX, decode_one, each)
+}
+
+/// The same for some of them, where a panic while a value is decoded is that item's. The others are not decoded: that may be what a
+/// worker died of before.
+pub(crate) fn read_caught<T: DeserializeOwned + 'static>(
+    bytes: &[u8],
+    fds: &[Fd],
+    wanted: Range<usize>,
+    each: impl FnMut(Item<T>),
+) -> Result<(), mp_wire::Error> {
+    let caught = |bytes: &[u8], fds: &[Fd]| {
+        catch_unwind(|| decode_one(bytes, fds))
+            .unwrap_or_else(|payload| Item::Panicked(Panic::from_payload(payload)))
+    };
+    read_with(bytes, fds, wanted, caught, each)
+}
+
+fn read_with<T: DeserializeOwned + 'static>(
+    bytes: &[u8],
+    fds: &[Fd],
+    wanted: Range<usize>,
+    one: impl Fn(&[u8], &[Fd]) -> Item<T>,
     mut each: impl FnMut(Item<T>),
 ) -> Result<(), mp_wire::Error> {
+    let mut hand_out = |values: Vec<T>| {
+        let values = values.into_iter().take(wanted.end).skip(wanted.start);
+        values.for_each(|value| each(Item::Value(value)));
+    };
     match bytes.split_last() {
-        Some((&WHOLE, sequence)) => {
-            for value in decode::<Vec<T>>(sequence, fds)? {
-                each(Item::Value(value));
+        Some((&RAW, numbers)) => match plain::read::<Vec<T>>(numbers) {
+            Some(values) => {
+                hand_out(values);
+                Ok(())
             }
+            None => malformed(),
+        },
+        Some((&WHOLE, sequence)) => {
+            hand_out(decode::<Vec<T>>(sequence, fds)?);
             Ok(())
         }
-        Some((&FRAMED, _)) => match frames(bytes, fds, &mut each) {
+        Some((&FRAMED, _)) => match frames(bytes, fds, wanted, one, &mut each) {
             Some(()) => Ok(()),
             None => malformed(),
         },
@@ -167,20 +239,25 @@ pub(crate) fn read<T: DeserializeOwned + 'static>(
 fn frames<T: DeserializeOwned>(
     bytes: &[u8],
     fds: &[Fd],
+    wanted: Range<usize>,
+    one: impl Fn(&[u8], &[Fd]) -> Item<T>,
     each: &mut impl FnMut(Item<T>),
 ) -> Option<()> {
     let (body, foot) = bytes.split_at_checked(bytes.len().checked_sub(FOOT)?)?;
     let tasks = u32::from_ne_bytes(foot.get(..4)?.try_into().ok()?) as usize;
     let (mut body, table) = body.split_at_checked(body.len().checked_sub(tasks * ENTRY)?)?;
     let mut fds = fds;
-    for entry in table.chunks_exact(ENTRY) {
+    for (place, entry) in table.chunks_exact(ENTRY).enumerate() {
         let length = u64::from_ne_bytes(entry.get(1..9)?.try_into().ok()?);
         let count = u32::from_ne_bytes(entry.get(9..)?.try_into().ok()?);
         let (bytes, rest) = body.split_at_checked(usize::try_from(length).ok()?)?;
         let (mine, others) = fds.split_at_checked(count as usize)?;
         (body, fds) = (rest, others);
+        if !wanted.contains(&place) {
+            continue;
+        }
         each(match entry.first() {
-            Some(&DONE) => decode(bytes, mine).map_or_else(Item::Malformed, Item::Value),
+            Some(&DONE) => one(bytes, mine),
             Some(&PANICKED) => decode(bytes, mine).map_or_else(Item::Malformed, Item::Panicked),
             _ => decode(bytes, mine).map_or_else(Item::Malformed, Item::Failed),
         });

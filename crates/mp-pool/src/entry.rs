@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::TaskError;
-use crate::batch::{Batch, Encoder, Item, read};
+use crate::batch::{Batch, Encoder, Item, read_caught};
 use crate::task::Run;
 
 /// Runs the tasks of one unit; what it has not handed over before comes back.
@@ -122,15 +122,11 @@ where
     R: Serialize + 'static,
 {
     let mut results = Encoder::<R>::new();
-    let mut place = 0;
     let mut next = run.from;
+    let wanted = run.from as usize..run.end as usize;
     let done = catch_unwind(AssertUnwindSafe(|| {
-        read::<Args>(bytes, fds, |item| {
-            let this = place;
-            place += 1;
-            if this < run.from || this >= run.end {
-                return;
-            }
+        read_caught::<Args>(bytes, fds, wanted, |item| {
+            let this = next;
             match item {
                 Item::Value(args) => {
                     let call = || results.push(call(args));
@@ -141,10 +137,9 @@ where
                     }
                 }
                 Item::Malformed(error) => results.push_failure(&chain(&error)),
+                Item::Panicked(panic) => results.push_panic(&panic),
                 // Arguments are values only.
-                Item::Panicked(_) | Item::Failed(_) => {
-                    results.push_failure("arguments are missing");
-                }
+                Item::Failed(_) => results.push_failure("arguments are missing"),
             }
             next = this + 1;
             if run.done(this) {

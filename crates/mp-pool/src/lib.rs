@@ -24,6 +24,7 @@ mod live;
 mod meter;
 mod options;
 mod parts;
+mod plain;
 mod pool;
 mod result;
 mod state;

@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use mp_process::Target;
 use mp_shared::segment::Segment;
-use mp_wire::Fd;
+use mp_wire::{Fd, Message};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::TaskError;
 use crate::batch::{Batch, Encoder};
 use crate::entry::{Initialize, Thunk, chain, number, rebuild, run_each};
 use crate::task::Run;
+use crate::{TaskError, plain};
 
 const KIND: u32 = u32::from_le_bytes(*b"cast");
 
@@ -41,9 +41,12 @@ pub(crate) struct Broadcast {
 }
 
 impl Broadcast {
-    pub(crate) fn new<S: Serialize>(value: &S) -> Result<Self, TaskError> {
+    pub(crate) fn new<S: Serialize + 'static>(value: &S) -> Result<Self, TaskError> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let message = mp_wire::encode(value).map_err(TaskError::encode)?;
+        let mut message = Message::default();
+        if !plain::write(value, &mut message.bytes) {
+            mp_wire::encode_into(value, &mut message).map_err(TaskError::encode)?;
+        }
         let no_memory = |error| TaskError::Transport(Arc::new(error));
         let segment = Segment::create(KIND, message.bytes.len().max(1)).map_err(no_memory)?;
         segment.copy_in(0, &message.bytes).map_err(no_memory)?;
@@ -95,7 +98,10 @@ fn open<'u, S: DeserializeOwned + 'static>(
         mp_wire::decode::<(usize, Segment, Vec<Fd>)>(handle, its).map_err(|error| chain(&error))?;
     let mut encoded = Vec::new();
     segment.append_to(0, len, &mut encoded).map_err(|error| chain(&error))?;
-    let value = mp_wire::decode::<S>(&encoded, &inner).map_err(|error| chain(&error))?;
+    let value = match plain::read::<S>(&encoded) {
+        Some(value) => value,
+        None => mp_wire::decode::<S>(&encoded, &inner).map_err(|error| chain(&error))?,
+    };
     let value: Rc<dyn Any> = Rc::new(value);
     BROADCASTS.with_borrow_mut(|all| {
         if all.len() >= KEPT {

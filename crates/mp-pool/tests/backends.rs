@@ -31,6 +31,7 @@ fn pool(backend: Backend) -> Pool {
 
 const ALL: [Backend; 3] = [Backend::Processes, Backend::Threads, Backend::Inline];
 
+/// PL-30: over threads, too, an error is the task's own.
 #[test]
 fn every_call_works_over_every_backend() {
     guarded(|| {

@@ -59,6 +59,7 @@ fn pl_40_a_killed_worker_costs_its_task() {
     });
 }
 
+/// FX-28, W-03
 #[test]
 fn exit_with_code_zero_is_no_result() {
     guarded(|| {

@@ -258,6 +258,7 @@ fn pl_07_results_that_do_not_serialize_cost_no_worker() {
     });
 }
 
+/// FX-23, W-04
 #[test]
 fn results_that_do_not_decode_are_errors_of_their_tasks() {
     guarded(|| {
@@ -273,6 +274,7 @@ fn results_that_do_not_decode_are_errors_of_their_tasks() {
     });
 }
 
+/// PL-05, PL-29
 #[test]
 fn panics_are_errors_of_their_tasks_with_message_and_place() {
     guarded(|| {
@@ -480,6 +482,7 @@ fn a_failing_initializer_ends_the_pool_with_its_error() {
     });
 }
 
+/// FX-12, W-08: where no worker can stand in, what is queued fails, and says so.
 #[test]
 fn an_initializer_that_kills_its_worker_ends_the_pool() {
     guarded(|| {

@@ -1,0 +1,151 @@
+//! Numbers, and vectors of them, as their bytes: nothing is encoded one by one.
+//!
+//! Both ends are the same program on the same machine, and know the type; so nothing is said of it in the bytes.
+
+use std::any::{Any, TypeId};
+
+macro_rules! for_each_number {
+    ($do:ident $($args:tt)*) => {
+        $do!($($args)* u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize f32 f64)
+    };
+}
+
+macro_rules! is_any {
+    ($this:expr, $wrap:ident; $($number:ty)*) => {
+        false $(|| $this == TypeId::of::<$wrap<$number>>() || $this == TypeId::of::<($wrap<$number>,)>())*
+    };
+}
+
+/// A type by itself.
+type Just<T> = T;
+
+/// Says whether it is a number, or a tuple of one.
+pub(crate) fn is_number<T: 'static>() -> bool {
+    let this = TypeId::of::<T>();
+    for_each_number!(is_any this, Just;)
+}
+
+/// Says whether it is a vector of numbers, or a tuple of one.
+pub(crate) fn is_vector<T: 'static>() -> bool {
+    let this = TypeId::of::<T>();
+    for_each_number!(is_any this, Vec;)
+}
+
+/// Writes these to the end of some bytes, each as long as the others.
+fn append<T, const N: usize>(values: &[T], out: &mut Vec<u8>, to_bytes: impl Fn(&T) -> [u8; N]) {
+    let start = out.len();
+    out.resize(start + values.len() * N, 0);
+    let (places, _) = out[start..].as_chunks_mut::<N>();
+    for (place, value) in places.iter_mut().zip(values) {
+        *place = to_bytes(value);
+    }
+}
+
+macro_rules! write {
+    ($any:expr, $out:expr, $($number:ty)*) => {
+        $(
+            if let Some(values) = $any.downcast_ref::<Vec<$number>>() {
+                append(values, $out, |value| value.to_ne_bytes());
+                return true;
+            }
+            if let Some(values) = $any.downcast_ref::<Vec<($number,)>>() {
+                append(values, $out, |value| value.0.to_ne_bytes());
+                return true;
+            }
+            if let Some(values) = $any.downcast_ref::<(Vec<$number>,)>() {
+                append(&values.0, $out, |value| value.to_ne_bytes());
+                return true;
+            }
+        )*
+    };
+}
+
+/// Writes a vector of numbers, or of tuples of one; `false` if it is no such thing.
+pub(crate) fn write<T: 'static>(vector: &T, out: &mut Vec<u8>) -> bool {
+    let any: &dyn Any = vector;
+    for_each_number!(write any, out,);
+    false
+}
+
+/// The bytes of a vector of bytes, or of a tuple of one, which need not be copied; the value back if it is no such thing.
+pub(crate) fn take_bytes<T: 'static>(value: T) -> Result<Vec<u8>, T> {
+    let mut value = Some(value);
+    let any: &mut dyn Any = &mut value;
+    if let Some(bytes) = any.downcast_mut::<Option<Vec<u8>>>() {
+        return Ok(bytes.take().unwrap_or_default());
+    }
+    if let Some(bytes) = any.downcast_mut::<Option<(Vec<u8>,)>>() {
+        return Ok(bytes.take().unwrap_or_default().0);
+    }
+    match value {
+        Some(value) => Err(value),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// A value as one of the type that it is.
+fn as_type<T: 'static>(value: impl Any) -> Option<T> {
+    let mut value = Some(value);
+    let any: &mut dyn Any = &mut value;
+    any.downcast_mut::<Option<T>>()?.take()
+}
+
+macro_rules! read {
+    ($bytes:expr, $type:ty, $($number:ty)*) => {
+        $({
+            const N: usize = size_of::<$number>();
+            let this = TypeId::of::<$type>();
+            let (pieces, rest) = $bytes.as_chunks::<N>();
+            let numbers = pieces.iter().map(|piece| <$number>::from_ne_bytes(*piece));
+            if this == TypeId::of::<Vec<$number>>() {
+                return rest.is_empty().then(|| as_type(numbers.collect::<Vec<_>>()))?;
+            }
+            if this == TypeId::of::<Vec<($number,)>>() {
+                return rest.is_empty().then(|| as_type(numbers.map(|number| (number,)).collect::<Vec<_>>()))?;
+            }
+            if this == TypeId::of::<(Vec<$number>,)>() {
+                return rest.is_empty().then(|| as_type((numbers.collect::<Vec<_>>(),)))?;
+            }
+        })*
+    };
+}
+
+/// Reads what [`write`] wrote of the same type; `None` if that cannot be.
+pub(crate) fn read<T: 'static>(bytes: &[u8]) -> Option<T> {
+    for_each_number!(read bytes, T,);
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round_trip<T: Clone + PartialEq + std::fmt::Debug + 'static>(vector: T) {
+        let mut bytes = Vec::new();
+        assert!(write(&vector, &mut bytes));
+        assert_eq!(read::<T>(&bytes), Some(vector));
+    }
+
+    #[test]
+    fn numbers_come_back() {
+        round_trip(vec![1_u8, 2, 255]);
+        round_trip(vec![(1_i16,), (-2,)]);
+        round_trip((vec![1.5_f64, f64::INFINITY],));
+        round_trip(vec![u128::MAX, 0]);
+        round_trip(Vec::<usize>::new());
+    }
+
+    #[test]
+    fn others_are_left_alone() {
+        assert!(is_number::<u8>() && is_number::<(f32,)>() && !is_number::<(u8, u8)>());
+        assert!(
+            is_vector::<Vec<u8>>() && is_vector::<(Vec<i64>,)>() && !is_vector::<Vec<String>>()
+        );
+        let mut bytes = Vec::new();
+        assert!(!write(&vec![true], &mut bytes) && !write(&7_u8, &mut bytes) && bytes.is_empty());
+        assert_eq!(read::<Vec<String>>(&[]), None);
+        assert_eq!(read::<Vec<u16>>(&[1, 2, 3]), None, "half a number");
+        assert_eq!(take_bytes((vec![1_u8, 2],)), Ok(vec![1, 2]));
+        assert_eq!(take_bytes("text"), Err("text"));
+    }
+}
