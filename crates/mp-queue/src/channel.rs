@@ -68,7 +68,7 @@ impl Channel {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Exhausted`] if there is no memory or no descriptor left.
+    /// [`ErrorKind::Exhausted`](crate::ErrorKind::Exhausted) if there is no memory or no descriptor left.
     pub fn new() -> Result<Self, Error> {
         Self::over(Ring::new())
     }
@@ -124,7 +124,7 @@ impl Channel {
     ///
     /// # Errors
     ///
-    /// See [`GetError`]. With [`ErrorKind::Exhausted`], if this process may not open the message's descriptors, the
+    /// See [`GetError`]. With [`ErrorKind::Exhausted`](crate::ErrorKind::Exhausted), if this process may not open the message's descriptors, the
     /// message is still there.
     #[inline]
     pub fn get(&self, message: &mut Message, deadline: Deadline) -> Result<(), GetError> {

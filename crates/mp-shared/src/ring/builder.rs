@@ -47,7 +47,7 @@ impl Builder {
 
     /// Lets the items in the ring have at most so many bytes together; zero stands for no bound.
     ///
-    /// A record that is larger than that alone is [`PutError::TooLarge`].
+    /// A record that is larger than that alone is [`PutError::TooLarge`](super::PutError::TooLarge).
     pub fn byte_capacity(mut self, bytes: usize) -> Self {
         self.byte_capacity = bytes as u64;
         self
