@@ -33,8 +33,10 @@ pub(crate) fn is_vector<T: 'static>() -> bool {
 
 /// Writes these to the end of some bytes, each as long as the others.
 fn append<T, const N: usize>(values: &[T], out: &mut Vec<u8>, to_bytes: impl Fn(&T) -> [u8; N]) {
-    let start = out.len();
-    out.resize(start + values.len() * N, 0);
+    let (start, len) = (out.len(), values.len() * N);
+    // Without room, `resize` says so.
+    let _ = mp_wire::try_reserve(out, len);
+    out.resize(start + len, 0);
     let (places, _) = out[start..].as_chunks_mut::<N>();
     for (place, value) in places.iter_mut().zip(values) {
         *place = to_bytes(value);
@@ -90,6 +92,15 @@ fn as_type<T: 'static>(value: impl Any) -> Option<T> {
     any.downcast_mut::<Option<T>>()?.take()
 }
 
+/// Collects what tells how much it is.
+fn gather<T>(values: impl ExactSizeIterator<Item = T>) -> Vec<T> {
+    let mut vector = Vec::new();
+    // Without room, `extend` says so.
+    let _ = mp_wire::try_reserve(&mut vector, values.len());
+    vector.extend(values);
+    vector
+}
+
 macro_rules! read {
     ($bytes:expr, $type:ty, $($number:ty)*) => {
         $({
@@ -98,13 +109,13 @@ macro_rules! read {
             let (pieces, rest) = $bytes.as_chunks::<N>();
             let numbers = pieces.iter().map(|piece| <$number>::from_ne_bytes(*piece));
             if this == TypeId::of::<Vec<$number>>() {
-                return rest.is_empty().then(|| as_type(numbers.collect::<Vec<_>>()))?;
+                return rest.is_empty().then(|| as_type(gather(numbers)))?;
             }
             if this == TypeId::of::<Vec<($number,)>>() {
-                return rest.is_empty().then(|| as_type(numbers.map(|number| (number,)).collect::<Vec<_>>()))?;
+                return rest.is_empty().then(|| as_type(gather(numbers.map(|number| (number,)))))?;
             }
             if this == TypeId::of::<(Vec<$number>,)>() {
-                return rest.is_empty().then(|| as_type((numbers.collect::<Vec<_>>(),)))?;
+                return rest.is_empty().then(|| as_type((gather(numbers),)))?;
             }
         })*
     };

@@ -266,3 +266,15 @@ pub(crate) fn poll(fds: &mut [libc::pollfd], deadline: Deadline) -> io::Result<u
         }
     }
 }
+
+/// Asks for large pages for memory that is about to be written; a refusal does no harm.
+pub(crate) fn prefer_large_pages<T>(room: &mut [MaybeUninit<T>]) {
+    const PAGE: usize = 4096;
+    let range = room.as_mut_ptr_range();
+    let start = range.start.cast::<u8>();
+    let start = start.wrapping_add(start.align_offset(PAGE));
+    let len = (range.end.addr()).saturating_sub(start.addr());
+    // SAFETY: advice on pages that begin within memory of the caller, which changes nothing of their content, nor of what lies on the rest
+    // of the last one.
+    let _ = unsafe { libc::madvise(start.cast(), len, libc::MADV_HUGEPAGE) };
+}

@@ -111,7 +111,7 @@ impl Segment {
     #[inline]
     pub fn append_to(&self, offset: usize, len: usize, bytes: &mut Vec<u8>) -> Result<(), Error> {
         let place = self.place(offset, len)?;
-        bytes.try_reserve(len).map_err(|error| {
+        mp_wire::try_reserve(bytes, len).map_err(|error| {
             Error::with_source(crate::ErrorKind::Exhausted, "no memory for a copy", error)
         })?;
         let spare = bytes.spare_capacity_mut().as_mut_ptr().cast::<u8>();
