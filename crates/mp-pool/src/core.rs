@@ -26,7 +26,7 @@ use crate::dispatcher::{Cancelled, Dispatcher, SLOW, Unit};
 use crate::job::{Due, Job, Notice};
 use crate::task::Run;
 use crate::transport::Link;
-use crate::{TaskError, entry, trace};
+use crate::{TaskError, entry, loan, trace};
 
 /// Wakes the pump: workers ring it after each reply, and everyone who wants the pump to look again.
 pub(crate) trait Bell: Send + Sync {
@@ -197,7 +197,7 @@ impl<L: Link, B: Bell> Core<L, B> {
         for unit in units {
             state.dispatcher.submit(unit);
         }
-        if state.dispatcher.demand() {
+        if state.dispatcher.demand() || loan::is_untended() {
             self.poke();
         }
         Ok(())
@@ -219,7 +219,7 @@ impl<L: Link, B: Bell> Core<L, B> {
                 state.dispatcher.submit(unit);
             }
         }
-        if state.dispatcher.demand() {
+        if state.dispatcher.demand() || loan::is_untended() {
             self.poke();
         }
         state.dispatcher.call_back_if_empty(job);

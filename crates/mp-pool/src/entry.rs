@@ -12,9 +12,9 @@ use mp_wire::Fd;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::TaskError;
 use crate::batch::{Batch, Encoder, Item, read_caught};
 use crate::task::Run;
+use crate::{TaskError, loan};
 
 /// Runs the tasks of one unit; what it has not handed over before comes back.
 pub(crate) type Thunk = fn(&[u8], &[Fd], &mut Run<'_>) -> Batch;
@@ -129,6 +129,7 @@ where
             let this = next;
             match item {
                 Item::Value(args) => {
+                    loan::drop_spare();
                     let call = || results.push(call(args));
                     match catch_unwind(AssertUnwindSafe(call)) {
                         Ok(Ok(())) => {}

@@ -21,6 +21,7 @@ mod imap;
 mod job;
 mod links;
 mod live;
+mod loan;
 mod meter;
 mod options;
 mod parts;

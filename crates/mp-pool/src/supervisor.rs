@@ -18,7 +18,7 @@ use crate::live::PoolCore;
 use crate::task::Line;
 use crate::trace::{PoolSpan, WorkerSpan};
 use crate::worker::{Initializer, Post, initialize, live, work};
-use crate::{Backend, Error, ErrorKind, TaskError};
+use crate::{Backend, Error, ErrorKind, TaskError, loan};
 
 /// Makes workers.
 pub(crate) struct Starter {
@@ -212,11 +212,14 @@ impl Supervisor {
     pub(crate) fn run(mut self) {
         loop {
             let state = self.core.lock();
-            if state.stop && self.alive.is_empty() {
+            let over = state.stop && self.alive.is_empty();
+            drop(state);
+            if over {
+                loan::release();
                 return;
             }
-            drop(state);
-            let deadline = self.fill();
+            let trim = loan::trim().map_or(Deadline::NEVER, Deadline::after);
+            let deadline = self.fill().earlier(trim);
             self.watch(deadline);
         }
     }

@@ -14,7 +14,7 @@ use crate::entry::{self, Thunk, chain};
 use crate::links::{Answer, Doorbell, Order};
 use crate::sys;
 use crate::task::{self, Line, Run};
-use crate::trace;
+use crate::{loan, trace};
 
 /// What a worker is given when it is started.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -99,13 +99,15 @@ impl Worker {
         let mut message = Message::default();
         let mut known: Option<(u64, Thunk)> = None;
         loop {
-            let taken = match orders.get(&mut message, Deadline::NEVER) {
+            let deadline = loan::trim().map_or(Deadline::NEVER, Deadline::after);
+            let taken = match orders.get(&mut message, deadline) {
                 // Its descriptors do not fit into this process. The tasks that look for them fail.
                 Err(GetError::Failed(_)) => orders.get_bytes(&mut message, Deadline::NEVER),
                 other => other,
             };
             match taken {
                 Ok(()) => {}
+                Err(GetError::Empty) => continue,
                 Err(GetError::Closed) => return true,
                 Err(_) => return false,
             }
