@@ -208,6 +208,12 @@ fn pipe_bell_taken() {
 
 #[test]
 #[ignore = "builds the helper program anew"]
+fn pool_loan_reused_early() {
+    finds_in_whole("pool_loan_reused_early", &[&["step", "pool_loan"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
 fn pool_bell_first() {
     finds_in_whole("pool_bell_first", &[&["step", "pool_task"]]);
 }

@@ -92,7 +92,9 @@ impl Lender {
         let pipes = self.loans.iter().filter_map(|loan| loan.out.as_ref().map(AsFd::as_fd));
         let Ok(ended) = poll::readable(&pipes.collect::<Vec<_>>(), Deadline::NOW) else { return };
         let lent = self.loans.iter_mut().filter(|loan| loan.out.is_some());
-        for (loan, _) in lent.zip(ended).filter(|(_, ended)| *ended) {
+        // Seeded mistake: what was handed out counts as read.
+        let early = cfg!(mp_bug = "pool_loan_reused_early");
+        for (loan, _) in lent.zip(ended).filter(|(_, ended)| *ended || early) {
             (loan.out, loan.used) = (None, now);
         }
     }
