@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use mp_process::code::Code;
 use mp_process::{Panic, Target};
+use mp_shared::segment::lingering;
 use mp_wire::Fd;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -130,6 +131,7 @@ where
             match item {
                 Item::Value(args) => {
                     loan::drop_spare();
+                    lingering::turn();
                     let call = || results.push(call(args));
                     match catch_unwind(AssertUnwindSafe(call)) {
                         Ok(Ok(())) => {}

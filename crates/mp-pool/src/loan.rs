@@ -44,7 +44,10 @@ const STEP: usize = 1 << 20;
 const LEAST: usize = 4 << 10;
 
 /// How long memory is kept that nobody uses.
-const KEEP: Duration = Duration::from_secs(1);
+pub(crate) const KEEP: Duration = Duration::from_secs(1);
+
+/// How much of it is kept at most, by each process.
+const ROOM: usize = 256 << 20;
 
 /// How long another thread is waited for; in a forked copy of the process it may not be there.
 const PATIENCE: Duration = Duration::from_millis(2);
@@ -133,7 +136,9 @@ fn segment(len: usize) -> Option<Segment> {
         Taken::Fits(segment) => Some(segment),
         Taken::Place(other) => {
             // Its memory is given back first, and under no lock: both take a while.
-            drop(other);
+            if let Some(other) = other {
+                other.give_back();
+            }
             create(len).ok()
         }
         Taken::Nothing => None,
@@ -250,18 +255,34 @@ pub(crate) fn release() {
 fn give_back(unused_for: Duration) -> Option<Duration> {
     let (mut lender, now) = lender()?;
     lender.settle(now);
+    let Lender { loans, borrowed, spare, .. } = &mut *lender;
     let old = |used: Instant| now.saturating_duration_since(used) >= unused_for;
-    let loans = lender.loans.extract_if(.., |loan| loan.out.is_none() && old(loan.used));
-    let loans = loans.collect::<Vec<_>>();
-    let borrowed = lender.borrowed.extract_if(.., |(_, used)| old(*used)).collect::<Vec<_>>();
-    let spare = lender.spare.take_if(|(_, used)| old(*used));
-    let some = !lender.loans.is_empty() || !lender.borrowed.is_empty() || lender.spare.is_some();
+    let mut room = ROOM;
+    let mut too_much = |segment: &Segment| {
+        let fits = room.checked_sub(segment.len());
+        room = fits.unwrap_or(room);
+        fits.is_none()
+    };
+    let unused =
+        |loan: &mut Loan| loan.out.is_none() && (old(loan.used) || too_much(&loan.segment));
+    let free = loans.extract_if(.., unused).collect::<Vec<_>>();
+    let others = borrowed.extract_if(.., |(_, used)| old(*used)).collect::<Vec<_>>();
+    let vector = spare.take_if(|(_, used)| old(*used));
+    let some = !loans.is_empty() || !borrowed.is_empty() || spare.is_some();
     HELD.store(some, Ordering::Relaxed);
     TENDED.fetch_and(some, Ordering::Relaxed);
     // To give memory back takes a while.
     drop(lender);
-    drop((loans, borrowed, spare));
+    free.into_iter().for_each(Loan::give_back);
+    drop((others, vector));
     some.then_some(KEEP)
+}
+
+impl Loan {
+    /// Gives the memory back, also where who had it last keeps it mapped. Nobody reads it any more.
+    fn give_back(self) {
+        let _ = self.segment.discard(0..self.segment.len());
+    }
 }
 
 #[cfg(test)]

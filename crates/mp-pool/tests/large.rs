@@ -162,3 +162,21 @@ fn the_memory_is_given_back() {
         assert!(pool.apply(same::<Vec<u8>>, (bytes(9, 7 * MIB),)).unwrap() == bytes(9, 7 * MIB));
     });
 }
+
+fn touch(array: mp_shared::Array<u8>) -> u8 {
+    array.lock().unwrap()[5]
+}
+
+/// What a worker keeps mapped for its next task is gone after the one after that.
+#[test]
+fn arrays_stay_for_one_task_more() {
+    guarded(|| {
+        let pool = Pool::new(1).unwrap();
+        let array = mp_shared::Array::<u8>::new(8 * MIB).unwrap();
+        for _ in 0..3 {
+            assert_eq!(pool.apply(touch, (array.clone(),)).unwrap(), 0);
+        }
+        pool.apply(worker_mappings, (0,)).unwrap();
+        assert_eq!(pool.apply(worker_mappings, (0,)).unwrap(), 0);
+    });
+}
