@@ -578,3 +578,5 @@ pub(crate) fn sleep<T>(condition: &Condvar, guard: &mut MutexGuard<'_, T>, deadl
         }
     }
 }
+
+mod end;
