@@ -194,13 +194,25 @@ impl<L: Link, B: Bell> Core<L, B> {
             self.run_here(units);
             return Ok(());
         }
+        self.take(&mut state, units);
+        Ok(())
+    }
+
+    /// Takes units, which go to the workers that have room for them.
+    ///
+    /// Whoever pumps may sleep for longer than they may take: it has to know of limits.
+    fn take(&self, state: &mut State<L>, units: impl IntoIterator<Item = Unit>) {
+        let mut limited = false;
         for unit in units {
+            limited |= unit.job.terms.are_limited();
             state.dispatcher.submit(unit);
+        }
+        if limited && state.pump != Pump::Nobody {
+            self.bell.ring();
         }
         if state.dispatcher.demand() {
             self.poke();
         }
-        Ok(())
     }
 
     /// Takes all units of a job with a callback.
@@ -215,12 +227,7 @@ impl<L: Link, B: Bell> Core<L, B> {
         if self.is_inline() {
             MutexGuard::unlocked(&mut state, || self.run_here(units));
         } else {
-            for unit in units {
-                state.dispatcher.submit(unit);
-            }
-        }
-        if state.dispatcher.demand() {
-            self.poke();
+            self.take(&mut state, units);
         }
         state.dispatcher.call_back_if_empty(job);
         self.hand_over(&mut state);
