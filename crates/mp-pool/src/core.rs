@@ -294,9 +294,14 @@ impl<L: Link, B: Bell> Core<L, B> {
     fn have_called(&self, state: &State<L>) {
         if state.dispatcher.has_callbacks() {
             match state.crier {
-                Crier::Alive(_) => self.crier.notify_one(),
-                Crier::Unborn | Crier::Gone => self.helper.notify_one(),
-            };
+                Crier::Alive(_) => {
+                    self.crier.notify_one();
+                }
+                Crier::Unborn | Crier::Gone if state.pump == Pump::Helper => self.bell.ring(),
+                Crier::Unborn | Crier::Gone => {
+                    self.helper.notify_one();
+                }
+            }
         }
     }
 
