@@ -15,15 +15,15 @@ use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle, ThreadId};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mp_shared::fork;
 use mp_wire::{Deadline, Message};
-use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::dispatcher::{Cancelled, Dispatcher, SLOW, Unit};
 use crate::job::{Due, Job, Notice};
+use crate::sync::thread::{self, JoinHandle, ThreadId};
+use crate::sync::{Condvar, Mutex, MutexGuard, after, is_past, left, now, sleep};
 use crate::task::Run;
 use crate::transport::Link;
 use crate::{TaskError, entry, trace};
@@ -207,7 +207,7 @@ impl<L: Link, B: Bell> Core<L, B> {
             limited |= unit.job.terms.are_limited();
             state.dispatcher.submit(unit);
         }
-        if limited && state.pump != Pump::Nobody {
+        if limited && state.pump != Pump::Nobody && !cfg!(mp_bug = "pool_limit_unrung") {
             self.bell.ring();
         }
         if state.dispatcher.demand() {
@@ -292,7 +292,7 @@ impl<L: Link, B: Bell> Core<L, B> {
 
     /// Wakes whoever runs callbacks, if there are any to run.
     fn have_called(&self, state: &State<L>) {
-        if state.dispatcher.has_callbacks() {
+        if state.dispatcher.has_callbacks() && !cfg!(mp_bug = "pool_call_unsaid") {
             match state.crier {
                 Crier::Alive(_) => {
                     self.crier.notify_one();
@@ -328,7 +328,7 @@ impl<L: Link, B: Bell> Core<L, B> {
         for job in &state.waiting {
             job.turn.notify_all();
         }
-        if state.pump != Pump::Nobody {
+        if state.pump != Pump::Nobody && !cfg!(mp_bug = "pool_called_unrung") {
             self.bell.ring();
         }
     }
@@ -399,7 +399,7 @@ impl<L: Link, B: Bell> Core<L, B> {
             if ready(&state) {
                 break true;
             }
-            if looked && deadline.is_past() {
+            if looked && is_past(deadline) {
                 break false;
             }
             looked = true;
@@ -416,7 +416,9 @@ impl<L: Link, B: Bell> Core<L, B> {
                 state.waiting.remove(at);
             }
         };
-        self.hand_over(&mut state);
+        if !cfg!(mp_bug = "pool_pump_kept") {
+            self.hand_over(&mut state);
+        }
         result
     }
 
@@ -431,23 +433,24 @@ impl<L: Link, B: Bell> Core<L, B> {
         loop {
             let seen = self.bell.value();
             let progress = state.dispatcher.collect();
+            let seen = if cfg!(mp_bug = "pool_bell_late") { self.bell.value() } else { seen };
             state.pumped += 1;
             self.have_called(state);
-            if done(state) || deadline.is_past() {
+            if done(state) || is_past(deadline) {
                 break;
             }
             if progress.any {
                 continue;
             }
             let mut until = deadline;
-            let mut soon = progress.again.map(|at| at.saturating_duration_since(Instant::now()));
+            let mut soon = progress.again.map(|at| at.saturating_duration_since(now()));
             if progress.uneven {
                 soon = Some(soon.map_or(SLOW, |soon| soon.min(SLOW)));
             }
             if let Some(soon) = soon
-                && deadline.remaining().is_none_or(|left| left > soon)
+                && left(deadline).is_none_or(|left| left > soon)
             {
-                until = Deadline::after(soon);
+                until = after(soon);
             }
             let hurry = who == Pump::Caller;
             MutexGuard::unlocked(state, || self.bell.wait(seen, until, hurry));
@@ -550,6 +553,18 @@ impl<L: Link> State<L> {
         }
     }
 
+    /// Callers wait while nobody pumps.
+    #[cfg(test)]
+    pub(crate) fn is_stranded(&self) -> bool {
+        self.pump == Pump::Nobody && !self.waiting.is_empty()
+    }
+
+    /// Somebody pumps.
+    #[cfg(test)]
+    pub(crate) fn is_pumped(&self) -> bool {
+        self.pump != Pump::Nobody
+    }
+
     /// There are callbacks, and no other thread that runs them.
     fn has_callbacks_for_helper(&self) -> bool {
         self.dispatcher.has_callbacks() && !matches!(self.crier, Crier::Alive(_))
@@ -578,16 +593,6 @@ impl<L: Link> State<L> {
             || self.dispatcher.pending() > 0
             || self.dispatcher.has_queued()
             || self.dispatcher.is_timed()
-    }
-}
-
-/// Sleeps on a condition, until the deadline.
-pub(crate) fn sleep<T>(condition: &Condvar, guard: &mut MutexGuard<'_, T>, deadline: Deadline) {
-    match deadline.remaining() {
-        None => condition.wait(guard),
-        Some(left) => {
-            condition.wait_for(guard, left);
-        }
     }
 }
 

@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use crate::job::{Due, Finished, Job, Notice, Outcome};
 use crate::parts::Parts;
+use crate::sync::now;
 use crate::terms::{Failure, Terms};
 use crate::transport::{Broken, Link, Parcel, Reply, Unsent};
 use crate::{Death, TaskError};
@@ -251,7 +252,7 @@ impl<L: Link> Dispatcher<L> {
             readied: 0,
             max_tasks,
             ended: None,
-            started: Instant::now(),
+            started: now(),
             epoch: crate::sys::now(),
             record: Record::default(),
             callbacks: VecDeque::new(),
@@ -271,10 +272,10 @@ impl<L: Link> Dispatcher<L> {
             bytes: 0,
             tasks: 0,
             pace: 0,
-            since: Instant::now(),
+            since: now(),
             full: false,
             doomed: None,
-            born: Instant::now(),
+            born: now(),
             account: Account::default(),
             cpu: None,
         });
@@ -339,7 +340,7 @@ impl<L: Link> Dispatcher<L> {
                 Ok(None) => return any,
                 Ok(Some(Reply::Ready)) => {
                     worker.ready = true;
-                    worker.since = Instant::now();
+                    worker.since = now();
                     self.readied += 1;
                     self.record_ready(slot);
                 }
@@ -347,7 +348,7 @@ impl<L: Link> Dispatcher<L> {
                     self.end(TaskError::Initializer { message });
                 }
                 Ok(Some(Reply::Done { id, items, nanos, end, panicked, result })) => {
-                    worker.since = Instant::now();
+                    worker.since = now();
                     worker.full = false;
                     let at = worker.in_flight.iter().position(|ticket| ticket.id() == id);
                     let ticket = at.and_then(|at| worker.in_flight.get_mut(at));
@@ -399,7 +400,7 @@ impl<L: Link> Dispatcher<L> {
 
     /// The worker that would begin a unit first, a ready one and then the one that was active last where they tie.
     fn roomiest(&self) -> Option<usize> {
-        let now = if self.workers.len() > 1 { Instant::now() } else { self.started };
+        let now = if self.workers.len() > 1 { now() } else { self.started };
         let with_room = self.workers.iter().enumerate().filter_map(|(slot, worker)| {
             worker.as_ref().filter(|worker| worker.has_room()).map(|worker| (slot, worker))
         });
@@ -427,7 +428,7 @@ impl<L: Link> Dispatcher<L> {
         match worker.link.send(&unit.parcel) {
             Ok(()) => {
                 if worker.in_flight.is_empty() {
-                    worker.since = Instant::now();
+                    worker.since = now();
                 }
                 worker.tasks += u64::from(items);
                 worker.bytes += bytes;
@@ -480,7 +481,7 @@ impl<L: Link> Dispatcher<L> {
                 });
             let Some((1.., busiest)) = busiest.max() else { return false };
             let Some(worker) = &mut self.workers[busiest] else { return false };
-            if !worker.is_behind(Instant::now()) {
+            if !worker.is_behind(now()) {
                 return true;
             }
             match self.take_back(busiest) {

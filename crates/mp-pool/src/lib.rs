@@ -22,6 +22,8 @@ mod job;
 mod links;
 mod live;
 mod meter;
+#[cfg(test)]
+mod model;
 mod options;
 mod parts;
 mod plain;
@@ -30,6 +32,7 @@ mod result;
 mod state;
 mod stats;
 mod supervisor;
+mod sync;
 mod sys;
 mod task;
 mod terms;

@@ -2,7 +2,6 @@
 
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use mp_process::StartMethod;
@@ -12,6 +11,7 @@ use crate::core::{Core, Phase};
 use crate::dispatcher::{Dispatcher, Fleet};
 use crate::links::{Doorbell, RingLink};
 use crate::supervisor::{Newborn, Starter, Supervisor};
+use crate::sync::thread::{self, JoinHandle};
 use crate::terms::Terms;
 use crate::trace::PoolSpan;
 use crate::{Backend, Error, ErrorKind, Stats, TaskError, Timeline};
