@@ -51,7 +51,7 @@ impl Fake {
         self.reply(nanos, false);
     }
 
-    fn reply(&self, nanos: u64, panicked: bool) {
+    pub(super) fn reply(&self, nanos: u64, panicked: bool) {
         let mut state = self.0.lock();
         if let Some(Parcel { id, from, end, .. }) = state.taken.take() {
             let items = end - from - state.answered;

@@ -44,7 +44,7 @@ fn with<R>(f: impl FnOnce(&mut Run) -> R) -> Option<R> {
 }
 
 /// Begins a run.
-pub(super) fn begin() {
+pub(crate) fn begin() {
     RUN.set(Some(Run {
         began: Instant::now(),
         origin: at(Deadline::after(Duration::from_nanos(1))).unwrap_or_default(),
@@ -52,6 +52,11 @@ pub(super) fn begin() {
         sleeping: HashMap::new(),
         out_of_threads: false,
     }));
+}
+
+/// Lets time pass.
+pub(crate) fn pass(time: Duration) {
+    with(|run| run.passed += time);
 }
 
 pub(super) fn run_out_of_threads() {
