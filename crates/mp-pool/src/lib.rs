@@ -23,6 +23,8 @@ mod links;
 mod live;
 mod loan;
 mod meter;
+#[cfg(test)]
+mod model;
 mod options;
 mod parts;
 mod plain;
@@ -31,6 +33,7 @@ mod result;
 mod state;
 mod stats;
 mod supervisor;
+mod sync;
 mod sys;
 mod task;
 mod terms;
