@@ -232,7 +232,8 @@ impl Supervisor {
                 let dispatcher = &mut state.dispatcher;
                 let retire = dispatcher.retire();
                 let wanted = dispatcher.fleet().wanted;
-                let missing = dispatcher.working() < wanted;
+                // Who is let go has its place until it has ended: no more tasks run at once than were asked for.
+                let missing = dispatcher.living() < wanted;
                 (missing.then(|| dispatcher.vacancy()), retire, wanted)
             };
             let Some(slot) = slot else {

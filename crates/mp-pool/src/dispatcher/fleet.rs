@@ -85,11 +85,6 @@ impl<L: Link> Dispatcher<L> {
             }
         }
     }
-
-    /// How many workers there are to which work can be given, now or when they are ready.
-    pub(crate) fn working(&self) -> usize {
-        self.workers.iter().flatten().filter(|worker| !worker.closing).count()
-    }
 }
 
 impl<L: Link> Worker<L> {

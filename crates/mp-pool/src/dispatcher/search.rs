@@ -113,7 +113,7 @@ impl Play {
 
     fn stand_in(&mut self, slot: usize) {
         let dispatcher = &mut self.dispatcher;
-        if dispatcher.ended().is_none() && dispatcher.working() < dispatcher.fleet().wanted {
+        if dispatcher.ended().is_none() && dispatcher.living() < dispatcher.fleet().wanted {
             let new = Fake::default().ready();
             self.fakes[slot] = Some((new.clone(), dispatcher.add_worker(slot, new)));
         }

@@ -649,7 +649,7 @@ fn a_pool_grows_with_its_work_and_shrinks_without() {
     let fake = Fake::default().ready();
     let slot = dispatcher.vacancy();
     dispatcher.add_worker(slot, fake.clone());
-    assert_eq!((slot, dispatcher.vacancy(), dispatcher.working()), (0, 1, 1));
+    assert_eq!((slot, dispatcher.vacancy(), dispatcher.living()), (0, 1, 1));
     dispatcher.collect();
     while fake.run(LONG) {
         assert!(dispatcher.retire().is_some() && !fake.0.lock().closed);
@@ -657,5 +657,5 @@ fn a_pool_grows_with_its_work_and_shrinks_without() {
     }
     dispatcher.retire();
     assert!(fake.0.lock().closed);
-    assert_eq!((dispatcher.working(), dispatcher.fleet().wanted), (0, 1));
+    assert_eq!((dispatcher.living(), dispatcher.fleet().wanted), (1, 1));
 }
