@@ -8,10 +8,11 @@ use serde::de::DeserializeOwned;
 
 use crate::dispatcher::Fleet;
 use crate::live::Live;
-use crate::supervisor::{Recipe, Starter};
+use crate::recipe::{Initializer, Recipe};
+use crate::supervisor::Starter;
 use crate::terms::Terms;
-use crate::worker::Initializer;
 use crate::{Backend, Error, ErrorKind, Initialized, Pool, Retry, TaskError, entry, state};
+use crate::{pin, place};
 
 /// The settings of a pool before it is started; made by [`Pool::builder`].
 ///
@@ -52,10 +53,15 @@ pub struct Builder {
     most: Option<usize>,
     idle: Option<Duration>,
     timeline: usize,
+    depth: usize,
+    cpus: Vec<Vec<usize>>,
 }
 
 /// How many workers a pool can grow to, at least.
 const LINES: usize = 255;
+
+/// In how many pools a worker may be, unless it is said.
+const DEPTH: usize = 10;
 
 impl Builder {
     pub(crate) fn new() -> Self {
@@ -78,6 +84,8 @@ impl Builder {
             most: None,
             idle: None,
             timeline: 0,
+            depth: DEPTH,
+            cpus: Vec::new(),
         }
     }
 
@@ -264,14 +272,82 @@ impl Builder {
         self
     }
 
+    /// Lets the workers run on these processors alone, counted from 0, and the threads that they start.
+    ///
+    /// The number of workers stays what it is otherwise. It does not apply where tasks run in the calling thread.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::{ErrorKind, Pool};
+    ///
+    /// let pool = Pool::builder().workers(2).cpus([0]).build()?;
+    /// assert_eq!(pool.apply(mp_process::cpu_count, ())?, 1);
+    /// let error = Pool::builder().cpus([1 << 20]).build().unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias = "cpu_ids")]
+    #[doc(alias = "cpu_affinity")]
+    pub fn cpus(self, processors: impl IntoIterator<Item = usize>) -> Self {
+        self.pin([processors])
+    }
+
+    /// Lets each worker run on processors of its own: the one with number 0, see [`worker_id`](crate::worker_id), on those
+    /// of the first list, and so on; where there are more workers than lists, from the first one again.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::Pool;
+    ///
+    /// let pool = Pool::builder().workers(2).pin([[0], [0]]).build()?;
+    /// assert_eq!(pool.map(|x: u32| x + 1, 0..3)?, [1, 2, 3]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn pin<L>(mut self, processors: impl IntoIterator<Item = L>) -> Self
+    where
+        L: IntoIterator<Item = usize>,
+    {
+        self.cpus = processors.into_iter().map(|list| list.into_iter().collect()).collect();
+        self
+    }
+
+    /// Sets how deep pools may be nested for this one to be started; by default 10, where the first counts as one.
+    ///
+    /// A task may have a pool of its own, whose tasks have pools. A function that does so without end would fill the machine
+    /// with processes; it gets an error instead. A process that a worker starts in another way counts from the beginning.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::{ErrorKind, Pool};
+    ///
+    /// fn nest(depth: u32) -> u32 {
+    ///     let pool = Pool::builder().workers(1).max_depth(3).build();
+    ///     match pool.map_err(|error| error.kind()) {
+    ///         Ok(pool) => pool.apply(nest, (depth + 1,)).unwrap_or_default(),
+    ///         Err(ErrorKind::TooDeep) => depth,
+    ///         Err(_) => 0,
+    ///     }
+    /// }
+    ///
+    /// assert_eq!(nest(0), 3);
+    /// ```
+    #[doc(alias = "LOKY_MAX_DEPTH")]
+    pub fn max_depth(mut self, pools: usize) -> Self {
+        self.depth = pools;
+        self
+    }
+
     /// Starts the pool.
     ///
     /// It does not wait for the initializers.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] for zero workers or zero tasks per child, [`ErrorKind::Unsupported`] for the start method
-    /// `fork`, [`ErrorKind::Encode`] if the arguments of the initializer do not serialize, [`ErrorKind::Start`] if a worker
+    /// [`ErrorKind::InvalidInput`] for zero workers or zero tasks per child, or processors that there are not, [`ErrorKind::Unsupported`] for the start method
+    /// `fork`, [`ErrorKind::TooDeep`] beyond [`Builder::max_depth`], [`ErrorKind::Encode`] if the arguments of the initializer do not serialize, [`ErrorKind::Start`] if a worker
     /// cannot be started; those that were are ended.
     pub fn build(self) -> Result<Pool, Error> {
         let workers = self.workers.unwrap_or_else(cpu_count);
@@ -287,6 +363,11 @@ impl Builder {
             let what = "a worker that may have no task at all is of no use";
             return Err(Error::new(ErrorKind::InvalidInput, what));
         }
+        if place::depth() >= self.depth {
+            let what =
+                format!("the pool would be inside of {} others, which is too deep", place::depth());
+            return Err(Error::new(ErrorKind::TooDeep, what));
+        }
         if self.method == StartMethod::Fork {
             let what = "a pool has threads, and so its workers cannot be forked from it";
             return Err(Error::new(ErrorKind::Unsupported, what));
@@ -299,7 +380,17 @@ impl Builder {
         let state = self.state.map_err(unsent)?;
         let exit = self.exit.map_err(unsent)?;
         let initializers = initializer.into_iter().chain(state).collect();
-        let recipe = Recipe { initializers, exit, address_space: self.address_space };
+        let depth = place::depth() + 1;
+        if self.backend != Backend::Inline {
+            pin::check(&self.cpus)?;
+        }
+        let recipe = Recipe {
+            initializers,
+            exit,
+            address_space: self.address_space,
+            depth,
+            cpus: self.cpus,
+        };
         let least = if self.idle.is_some() { self.least.min(workers) } else { workers };
         let mut fleet = Fleet { wanted: workers, least, most, idle: self.idle };
         if self.backend == Backend::Inline {

@@ -26,7 +26,7 @@ use crate::dispatcher::{Cancelled, Dispatcher, SLOW, Unit};
 use crate::job::{Due, Job, Notice};
 use crate::task::Run;
 use crate::transport::Link;
-use crate::{TaskError, entry, trace};
+use crate::{TaskError, entry, place, trace};
 
 /// Wakes the pump: workers ring it after each reply, and everyone who wants the pump to look again.
 pub(crate) trait Bell: Send + Sync {
@@ -158,7 +158,7 @@ impl<L: Link, B: Bell> Core<L, B> {
                     let range = (unit.parcel.from, unit.parcel.end);
                     let mut run = Run::whole(range);
                     let batch = trace::tasks(0, unit.place, range, || {
-                        thunk(&unit.parcel.bytes, &unit.parcel.fds, &mut run)
+                        place::inline(|| thunk(&unit.parcel.bytes, &unit.parcel.fds, &mut run))
                     });
                     Ok(Message { bytes: batch.bytes, fds: batch.fds })
                 }

@@ -15,10 +15,11 @@ use crate::core::{Bell, Phase};
 use crate::dispatcher::{Remains, WorkerId};
 use crate::links::{Doorbell, RingLink};
 use crate::live::PoolCore;
+use crate::recipe::Recipe;
 use crate::task::Line;
 use crate::trace::{PoolSpan, WorkerSpan};
-use crate::worker::{Initializer, Post, initialize, live, work};
-use crate::{Backend, Error, ErrorKind, TaskError};
+use crate::worker::{Post, live, work};
+use crate::{Backend, Error, ErrorKind, TaskError, place};
 
 /// Makes workers.
 pub(crate) struct Starter {
@@ -26,14 +27,6 @@ pub(crate) struct Starter {
     bell: Doorbell,
     recipe: Recipe,
     backend: Backend,
-}
-
-/// What all workers of a pool begin and end with.
-#[derive(Debug, Default)]
-pub(crate) struct Recipe {
-    pub(crate) initializers: Vec<Initializer>,
-    pub(crate) exit: Option<u64>,
-    pub(crate) address_space: Option<u64>,
 }
 
 /// A worker that has just been started.
@@ -67,7 +60,7 @@ impl Starter {
 
     /// Does what workers begin with, here.
     pub(crate) fn initialize(&self) -> Result<(), String> {
-        initialize(&self.recipe.initializers)
+        place::inline(|| self.recipe.initialize())
     }
 
     pub(crate) fn bell(&self) -> &Doorbell {
@@ -89,15 +82,13 @@ impl Starter {
             replies: replies.clone(),
             bell: self.bell.clone(),
             slot,
-            initializers: self.recipe.initializers.clone(),
-            exit: self.recipe.exit,
-            address_space: self.recipe.address_space,
+            recipe: self.recipe.clone(),
         };
         let failed = "no worker can be started";
         let body = if self.backend == Backend::Threads {
             let line = line.clone();
             let thread = Thread::spawn(move || {
-                live(post, Some(line));
+                place::within(post.place(), || live(post, Some(line)));
             });
             let thread =
                 thread.map_err(|error| Error::with_source(ErrorKind::Start, failed, error))?;

@@ -12,6 +12,8 @@ use crate::batch::{Batch, Encoder};
 use crate::core::Bell;
 use crate::entry::{self, Thunk, chain};
 use crate::links::{Answer, Doorbell, Order};
+use crate::place::{self, Place};
+use crate::recipe::Recipe;
 use crate::sys;
 use crate::task::{self, Line, Run};
 use crate::trace;
@@ -24,19 +26,14 @@ pub(crate) struct Post {
     pub(crate) bell: Doorbell,
     /// The place of the worker in its pool.
     pub(crate) slot: usize,
-    /// What runs before the first task, in this order.
-    pub(crate) initializers: Vec<Initializer>,
-    /// What runs when the worker is let go.
-    pub(crate) exit: Option<u64>,
-    pub(crate) address_space: Option<u64>,
+    pub(crate) recipe: Recipe,
 }
 
-/// A function to run before the first task, and its arguments.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Initializer {
-    pub(crate) entry: u64,
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) fds: Vec<Fd>,
+impl Post {
+    /// Where the worker stands.
+    pub(crate) fn place(&self) -> Place {
+        Place { number: self.slot, depth: self.recipe.depth }
+    }
 }
 
 /// Buffers that a large task has left are not kept.
@@ -52,9 +49,10 @@ pub(crate) fn work(post: Post) {
     sys::ignore_interrupts();
     sys::no_core_file();
     report_only_strangers();
-    if let Some(bytes) = post.address_space {
+    if let Some(bytes) = post.recipe.address_space {
         sys::limit_address_space(bytes);
     }
+    place::settle(post.place());
     let line = post.bell.line(post.slot).ok();
     if !live(post, line) {
         // Nothing can be said to the pool any more; that shows in the end of the process.
@@ -64,27 +62,15 @@ pub(crate) fn work(post: Post) {
 
 /// The life of a worker in whatever it lives; says whether it ended in order.
 pub(crate) fn live(post: Post, line: Option<Line>) -> bool {
-    let Post { orders, replies, bell, slot, initializers, exit, .. } = post;
+    let Post { orders, replies, bell, slot, recipe } = post;
     let worker = Worker { replies, bell, line, slot };
 
-    if let Err(message) = initialize(&initializers) {
+    if let Err(message) = recipe.begin(slot) {
         return worker.say(&Answer::failed(), message.as_bytes());
     }
     let served = worker.say(&Answer::ready(), &[]) && worker.serve(&orders);
-    if let Some(exit) = exit.and_then(|exit| entry::initializer(exit).ok()) {
-        // Nobody waits for what becomes of it. If it panics, the report of that is all.
-        let _ = exit(&[], &[]);
-    }
+    recipe.finish();
     served
-}
-
-/// Does what comes before the first task.
-pub(crate) fn initialize(initializers: &[Initializer]) -> Result<(), String> {
-    for Initializer { entry, bytes, fds } in initializers {
-        let initialize = entry::initializer(*entry).map_err(|error| chain(&error))?;
-        in_task(|| initialize(bytes, fds))?;
-    }
-    Ok(())
 }
 
 struct Worker {
@@ -175,7 +161,8 @@ impl Worker {
     }
 }
 
-fn in_task<T>(run: impl FnOnce() -> T) -> T {
+/// Runs user code whose panic is the caller's to tell of.
+pub(crate) fn in_task<T>(run: impl FnOnce() -> T) -> T {
     IN_TASK.set(true);
     let result = run();
     IN_TASK.set(false);
