@@ -19,6 +19,7 @@ mod future;
 mod guide;
 mod imap;
 mod job;
+mod limiter;
 mod links;
 mod live;
 mod meter;
