@@ -1,5 +1,6 @@
 //! The settings of a pool.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use mp_process::{StartMethod, Target, cpu_count};
@@ -9,10 +10,12 @@ use serde::de::DeserializeOwned;
 use crate::dispatcher::Fleet;
 use crate::live::Live;
 use crate::recipe::{Initializer, Recipe};
-use crate::supervisor::Starter;
+use crate::supervisor::{Care, Starter};
 use crate::terms::Terms;
-use crate::{Backend, Error, ErrorKind, Initialized, Pool, Retry, TaskError, entry, state};
-use crate::{pin, place};
+use crate::{
+    Backend, Death, Error, ErrorKind, Initialized, Pool, Retry, TaskError, WorkerStats, entry, pin,
+    place, state,
+};
 
 /// The settings of a pool before it is started; made by [`Pool::builder`].
 ///
@@ -49,12 +52,15 @@ pub struct Builder {
     exit: Result<Option<u64>, TaskError>,
     terms: Terms,
     address_space: Option<u64>,
+    exit_timeout: Option<Duration>,
+    max_memory: Option<u64>,
     least: usize,
     most: Option<usize>,
     idle: Option<Duration>,
     timeline: usize,
     depth: usize,
     cpus: Vec<Vec<usize>>,
+    care: Care,
 }
 
 /// How many workers a pool can grow to, at least.
@@ -80,12 +86,15 @@ impl Builder {
             exit: Ok(None),
             terms: Terms::default(),
             address_space: None,
+            exit_timeout: None,
+            max_memory: None,
             least: 1,
             most: None,
             idle: None,
             timeline: 0,
             depth: DEPTH,
             cpus: Vec::new(),
+            care: Care::default(),
         }
     }
 
@@ -165,6 +174,59 @@ impl Builder {
     #[doc(alias = "maxtasksperchild")]
     pub fn max_tasks_per_child(mut self, tasks: u64) -> Self {
         self.max_tasks = Some(tasks);
+        self
+    }
+
+    /// Has a worker replaced by a fresh one after a task that leaves it with more memory than this, in bytes.
+    ///
+    /// The task keeps its result, and what the worker had queued goes to others, the rest of a chunk too. What
+    /// counts is resident memory of its own: neither the program nor what it shares with others, as arrays in shared memory. It is
+    /// looked at once in a millisecond at most, so among short tasks it may be a few later. Workers that are threads stay.
+    ///
+    /// What ends a task that takes too much is [`Builder::memory_limit`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::Pool;
+    ///
+    /// fn leak(bytes: usize) -> u32 {
+    ///     std::hint::black_box(vec![1_u8; bytes].leak());
+    ///     std::process::id()
+    /// }
+    ///
+    /// let pool = Pool::builder().workers(1).max_memory_per_child(64 << 20).build()?;
+    /// assert_ne!(pool.apply(leak, (100 << 20,))?, pool.apply(leak, (1,))?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias = "worker_max_memory_per_child")]
+    pub fn max_memory_per_child(mut self, bytes: u64) -> Self {
+        self.max_memory = Some(bytes);
+        self
+    }
+
+    /// Kills a worker that was let go and has not ended after this time, because its [exit function](Builder::exit) takes longer.
+    ///
+    /// By default [`Pool::join`] waits for it. Whether it is set or not, [`Pool::terminate`] and dropping the pool end workers
+    /// in the midst of it. A thread cannot be ended, and so is waited for.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::Pool;
+    /// use std::time::Duration;
+    ///
+    /// let hang = |(): ()| std::thread::sleep(Duration::from_secs(3600));
+    /// let limit = Duration::from_millis(50);
+    /// let pool = Pool::builder().workers(2).state(|| (), ()).exit(hang).exit_timeout(limit).build()?;
+    /// assert_eq!(pool.map(|x: u32| x + 1, 0..3)?, [1, 2, 3]);
+    /// pool.close();
+    /// pool.join()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias = "worker_exit_timeout")]
+    pub fn exit_timeout(mut self, limit: Duration) -> Self {
+        self.exit_timeout = Some(limit);
         self
     }
 
@@ -313,6 +375,94 @@ impl Builder {
         self
     }
 
+    /// Ends the pool if a worker is not ready in this time, counted from its start, because its initializer or what makes its state
+    /// takes longer; each task ends with [`TaskError::Initializer`] then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::{Pool, TaskError};
+    /// use std::time::Duration;
+    ///
+    /// let hang = || std::thread::sleep(Duration::from_secs(3600));
+    /// let limit = Duration::from_millis(50);
+    /// let pool = Pool::builder().workers(1).initializer(hang, ()).initializer_timeout(limit).build()?;
+    /// assert!(matches!(pool.apply(|| 1, ()), Err(TaskError::Initializer { .. })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias = "worker_init_timeout")]
+    pub fn initializer_timeout(mut self, limit: Duration) -> Self {
+        self.care.initializer_timeout = Some(limit);
+        self
+    }
+
+    /// Ends the pool when more than this many workers are lost within this time; each task ends with [`TaskError::Start`] then.
+    ///
+    /// A worker is lost that dies, with a task or without, and that nobody told to end: it was not let go, and its task was
+    /// neither cancelled nor beyond a limit. By default a pool does not end of that, if its workers are ready to work at all. Those that
+    /// die with a task are replaced at once, because each uses up its task; others ever more slowly if there are many.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::{Pool, TaskError};
+    /// use std::time::Duration;
+    ///
+    /// let pool = Pool::builder().workers(1).max_restarts(1, Duration::from_secs(3600)).build()?;
+    /// let crash = || -> u32 { std::process::abort() };
+    /// assert!(matches!(pool.apply(crash, ()), Err(TaskError::Died { .. })));
+    /// assert_eq!(pool.apply(|| 1, ())?, 1);
+    /// assert!(pool.apply(crash, ()).is_err());
+    /// assert!(matches!(pool.apply(|| 1, ()), Err(TaskError::Start(_))));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias = "max_restart_freq")]
+    pub fn max_restarts(mut self, workers: u32, within: Duration) -> Self {
+        self.care.max_restarts = Some((workers, within));
+        self
+    }
+
+    /// Calls a function with each worker that was started, before its initializer has run.
+    ///
+    /// It is called in this process, in the thread for callbacks, see [`Pool::apply_async_with`]: a slow one delays other
+    /// callbacks, but no workers, and a panic in it is caught. [`Pool::join`] waits for those that are due.
+    #[doc(alias = "on_process_up")]
+    pub fn on_worker_up(mut self, hook: impl Fn(&WorkerStats) + Send + Sync + 'static) -> Self {
+        self.care.hooks.up = Some(Arc::new(move |worker, ()| hook(worker)));
+        self
+    }
+
+    /// Calls a function with each worker that has ended, what it has done, and how it ended; otherwise as
+    /// [`Builder::on_worker_up`].
+    ///
+    /// One that was let go has exited with code 0; one whose task was ended at a limit was killed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::{Death, Pool};
+    /// use std::sync::mpsc::channel;
+    ///
+    /// let (sender, receiver) = channel();
+    /// let pool = Pool::builder()
+    ///     .workers(1)
+    ///     .on_worker_down(move |worker, death| _ = sender.send((worker.slot, worker.tasks, death)))
+    ///     .build()?;
+    /// assert_eq!(pool.map(|x: u32| x + 1, 0..3)?, [1, 2, 3]);
+    /// let _ = pool.apply(|| std::process::exit(7), ());
+    /// assert_eq!(receiver.recv()?, (0, 3, Death::Exited(7)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias = "on_process_down")]
+    #[doc(alias = "on_process_exit")]
+    pub fn on_worker_down(
+        mut self,
+        hook: impl Fn(&WorkerStats, Death) + Send + Sync + 'static,
+    ) -> Self {
+        self.care.hooks.down = Some(Arc::new(hook));
+        self
+    }
+
     /// Sets how deep pools may be nested for this one to be started; by default 10, where the first counts as one.
     ///
     /// A task may have a pool of its own, whose tasks have pools. A function that does so without end would fill the machine
@@ -359,8 +509,8 @@ impl Builder {
         if workers == 0 {
             return Err(Error::new(ErrorKind::InvalidInput, "a pool needs at least one worker"));
         }
-        if self.max_tasks == Some(0) {
-            let what = "a worker that may have no task at all is of no use";
+        if self.max_tasks == Some(0) || self.max_memory == Some(0) {
+            let what = "a worker that may have no task or no memory at all is of no use";
             return Err(Error::new(ErrorKind::InvalidInput, what));
         }
         if place::depth() >= self.depth {
@@ -380,15 +530,16 @@ impl Builder {
         let state = self.state.map_err(unsent)?;
         let exit = self.exit.map_err(unsent)?;
         let initializers = initializer.into_iter().chain(state).collect();
-        let depth = place::depth() + 1;
         if self.backend != Backend::Inline {
             pin::check(&self.cpus)?;
         }
         let recipe = Recipe {
             initializers,
             exit,
+            exit_timeout: self.exit_timeout,
             address_space: self.address_space,
-            depth,
+            max_memory: self.max_memory,
+            depth: place::depth() + 1,
             cpus: self.cpus,
         };
         let least = if self.idle.is_some() { self.least.min(workers) } else { workers };
@@ -398,7 +549,7 @@ impl Builder {
         }
         let lines = most.max(LINES);
         let starter = Starter::new(self.method, recipe, lines, self.backend)?;
-        let live = Live::start(fleet, starter, self.max_tasks, self.terms)?;
+        let live = Live::start(fleet, starter, self.max_tasks, self.terms, self.care)?;
         live.keep_timeline(self.timeline);
         Ok(Pool::from_live(live))
     }

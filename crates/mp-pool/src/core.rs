@@ -23,7 +23,7 @@ use mp_wire::{Deadline, Message};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::dispatcher::{Cancelled, Dispatcher, SLOW, Unit};
-use crate::job::{Due, Job, Notice};
+use crate::job::{Due, Job, Notice, Order};
 use crate::task::Run;
 use crate::transport::Link;
 use crate::{TaskError, entry, place, trace};
@@ -341,6 +341,13 @@ impl<L: Link, B: Bell> Core<L, B> {
                 notice();
             }
         }
+    }
+
+    /// Has something run in the thread for callbacks, which must have been prepared.
+    pub(crate) fn announce(&self, state: &mut State<L>, notice: Notice) {
+        state.callbacks += 1;
+        state.dispatcher.notify(&Arc::new(Job::new(Order::Finished)), vec![notice]);
+        self.have_called(state);
     }
 
     /// Cancels a job.

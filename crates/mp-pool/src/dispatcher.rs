@@ -346,7 +346,7 @@ impl<L: Link> Dispatcher<L> {
                 Ok(Some(Reply::Failed(message))) => {
                     self.end(TaskError::Initializer { message });
                 }
-                Ok(Some(Reply::Done { id, items, nanos, end, panicked, result })) => {
+                Ok(Some(Reply::Done { id, items, nanos, end, panicked, leaving, result })) => {
                     worker.since = Instant::now();
                     worker.full = false;
                     let at = worker.in_flight.iter().position(|ticket| ticket.id() == id);
@@ -376,6 +376,9 @@ impl<L: Link> Dispatcher<L> {
                         } else {
                             self.finish(&ticket.unit, from, items, Ok(result));
                         }
+                    }
+                    if leaving {
+                        self.part(slot);
                     }
                 }
                 Err(Broken) => {

@@ -13,6 +13,7 @@ use mp_wire::{Deadline, poll};
 use crate::body::{Body, Thread};
 use crate::core::{Bell, Phase};
 use crate::dispatcher::WorkerId;
+use crate::hooks::Hooks;
 use crate::limiter::Limiter;
 use crate::links::{Doorbell, RingLink};
 use crate::live::PoolCore;
@@ -83,10 +84,10 @@ impl Starter {
             replies: replies.clone(),
             bell: self.bell.clone(),
             slot,
-            recipe: self.recipe.clone(),
+            recipe: if threads { self.recipe.for_threads() } else { self.recipe.clone() },
         };
         let failed = "no worker can be started";
-        let body = if self.backend == Backend::Threads {
+        let body = if threads {
             let line = line.clone();
             let thread = Thread::spawn(move || {
                 place::within(post.place(), || live(post, Some(line)));
@@ -105,14 +106,35 @@ impl Starter {
     }
 }
 
+/// What is to be done about workers besides starting them.
+#[derive(Debug, Default)]
+pub(crate) struct Care {
+    pub(crate) hooks: Hooks,
+    /// How long a worker may take until it is ready.
+    pub(crate) initializer_timeout: Option<Duration>,
+    /// How many may be lost in what time.
+    pub(crate) max_restarts: Option<(u32, Duration)>,
+}
+
+/// A worker that has not been seen to end.
+#[derive(Clone)]
+struct Alive {
+    id: WorkerId,
+    body: Body,
+    span: WorkerSpan,
+    /// When it has to be ready, if that was not seen.
+    due: Option<Instant>,
+}
+
 /// What runs in the thread.
 pub(crate) struct Supervisor {
     core: Arc<PoolCore>,
     starter: Starter,
     control: UnixStream,
-    alive: Vec<(WorkerId, Body, WorkerSpan)>,
+    alive: Vec<Alive>,
     span: PoolSpan,
     limiter: Limiter,
+    care: Care,
     /// Starts that failed in a row.
     failures: u32,
 }
@@ -123,9 +145,11 @@ impl Supervisor {
         starter: Starter,
         control: UnixStream,
         span: PoolSpan,
+        care: Care,
     ) -> Self {
-        let limiter = Limiter::new(Instant::now());
-        Self { core, starter, control, alive: Vec::new(), span, limiter, failures: 0 }
+        let limiter = Limiter::new(Instant::now(), care.max_restarts);
+        let alive = Vec::new();
+        Self { core, starter, control, alive, span, limiter, care, failures: 0 }
     }
 
     /// Gives a worker to the pool, or ends it if the pool has ended meanwhile.
@@ -140,11 +164,15 @@ impl Supervisor {
         }
         let link = RingLink { orders, replies, line, body: body.clone() };
         let id = state.dispatcher.add_worker(slot, link);
+        if let Some(notice) = self.care.hooks.on_up(state.dispatcher.stats_of(id)) {
+            self.core.announce(&mut state, notice);
+        }
         drop(state);
         // It may have said that it is ready before anybody knew of it.
         self.core.bell.ring();
         let span = self.span.worker(slot, body.pid());
-        self.alive.push((id, body, span));
+        let due = self.care.initializer_timeout.and_then(|most| Instant::now().checked_add(most));
+        self.alive.push(Alive { id, body, span, due });
     }
 
     pub(crate) fn run(mut self) {
@@ -154,18 +182,20 @@ impl Supervisor {
                 return;
             }
             drop(state);
-            let deadline = self.fill();
-            self.watch(deadline);
+            let again = [self.fill(), self.hurry()].into_iter().flatten().min();
+            self.watch(again.map_or(Deadline::NEVER, |at| {
+                Deadline::after(at.saturating_duration_since(Instant::now()))
+            }));
         }
     }
 
     /// Starts workers for the empty slots; gives the time at which to try again.
-    fn fill(&mut self) -> Deadline {
+    fn fill(&mut self) -> Option<Instant> {
         loop {
             let (slot, retire, wanted) = {
                 let mut state = self.core.lock();
                 if state.dispatcher.ended().is_some() || state.phase == Phase::Joined {
-                    return Deadline::NEVER;
+                    return None;
                 }
                 let dispatcher = &mut state.dispatcher;
                 let retire = dispatcher.retire();
@@ -174,19 +204,15 @@ impl Supervisor {
                 let missing = dispatcher.living() < wanted;
                 (missing.then(|| dispatcher.vacancy()), retire, wanted)
             };
-            let Some(slot) = slot else {
-                return retire.map_or(Deadline::NEVER, |at| {
-                    Deadline::after(at.saturating_duration_since(Instant::now()))
-                });
-            };
-            if self.limiter.is_hopeless(wanted.max(self.alive.len())) {
-                let what = "workers die before they are ready to work";
-                self.give_up(Error::new(ErrorKind::Start, what));
-                return Deadline::NEVER;
+            let Some(slot) = slot else { return retire };
+            if let Some(why) = self.limiter.verdict(wanted.max(self.alive.len())) {
+                self.give_up(TaskError::Start(Error::new(ErrorKind::Start, why)));
+                return None;
             }
-            let delay = self.limiter.delay(Instant::now());
+            let now = Instant::now();
+            let delay = self.limiter.delay(now);
             if !delay.is_zero() {
-                return Deadline::after(delay);
+                return Some(now + delay);
             }
             match self.starter.start(slot) {
                 Ok(newborn) => {
@@ -196,28 +222,52 @@ impl Supervisor {
                 Err(error) => {
                     self.failures += 1;
                     if self.alive.is_empty() && self.failures > 8 {
-                        self.give_up(error);
-                        return Deadline::NEVER;
+                        self.give_up(TaskError::Start(error));
+                        return None;
                     }
-                    return Deadline::after(Duration::from_millis(2 << self.failures.min(9)));
+                    return Some(now + Duration::from_millis(2 << self.failures.min(9)));
                 }
             }
         }
     }
 
-    fn give_up(&mut self, error: Error) {
-        self.core.lock().dispatcher.end(TaskError::Start(error));
+    /// Ends the pool if an initializer takes too long; gives the time at which to look again.
+    fn hurry(&mut self) -> Option<Instant> {
+        let (now, most) = (Instant::now(), self.care.initializer_timeout?);
+        if self.alive.iter().any(|worker| worker.due.is_some_and(|due| due <= now)) {
+            let mut state = self.core.lock();
+            // It may have said that it is ready, and nobody has listened.
+            state.dispatcher.collect();
+            let mut late = false;
+            for worker in self.alive.iter_mut().filter(|worker| worker.due.is_some()) {
+                let is_starting = state.dispatcher.is_starting(worker.id);
+                late |= is_starting && worker.due.is_some_and(|due| due <= now);
+                worker.due = worker.due.filter(|_| is_starting);
+            }
+            drop(state);
+            self.core.disturb();
+            if late {
+                let message = format!("it takes longer than {most:?}");
+                self.give_up(TaskError::Initializer { message });
+                return None;
+            }
+        }
+        self.alive.iter().filter_map(|worker| worker.due).min()
+    }
+
+    fn give_up(&mut self, error: TaskError) {
+        self.core.lock().dispatcher.end(error);
         self.core.disturb();
     }
 
     /// Waits until a worker has died or somebody pokes, and buries the dead.
     fn watch(&mut self, deadline: Deadline) {
         let mut fds: Vec<BorrowedFd<'_>> = vec![self.control.as_fd()];
-        fds.extend(self.alive.iter().map(|(_, body, _)| body.sentinel()));
+        fds.extend(self.alive.iter().map(|worker| worker.body.sentinel()));
         let Ok(ready) = poll::readable(&fds, deadline) else {
             // Too many descriptors for a call, or no memory: look at each instead, now and then.
             std::thread::sleep(Duration::from_millis(10));
-            let dead: Vec<bool> = self.alive.iter().map(|(_, body, _)| !body.is_alive()).collect();
+            let dead: Vec<bool> = self.alive.iter().map(|worker| !worker.body.is_alive()).collect();
             return self.bury(&dead);
         };
         if ready.first().is_some_and(|&poked| poked) {
@@ -241,17 +291,21 @@ impl Supervisor {
             }
             !is_dead
         });
-        for (id, body, span) in buried {
+        for Alive { id, body, span, .. } in buried {
             let death = body.wait();
             let mut state = self.core.lock();
             let remains = state.dispatcher.bury(id, death);
             let readied = state.dispatcher.readied();
-            let (did, ended) = (state.dispatcher.last_ended(), state.dispatcher.ended().is_some());
+            let did = state.dispatcher.last_ended().filter(|_| remains.is_some());
+            let ended = state.dispatcher.ended().is_some();
+            if let Some(notice) = self.care.hooks.on_down(did.clone(), death) {
+                self.core.announce(&mut state, notice);
+            }
             drop(state);
             let lost = !ended && remains.is_some_and(|remains| !remains.expected);
-            span.end(death, lost, did.as_ref().filter(|_| remains.is_some()));
+            span.end(death, lost, did.as_ref());
             if let Some(remains) = remains {
-                self.limiter.note(remains, readied);
+                self.limiter.note(remains, readied, Instant::now());
             }
         }
         self.core.disturb();

@@ -1,4 +1,4 @@
-//! What a worker asks of the system for itself.
+//! What a worker asks of the system for itself, and the pool for it.
 #![expect(unsafe_code, reason = "signal dispositions and limits are set through the C library")]
 
 use std::time::Duration;
@@ -37,6 +37,27 @@ pub(crate) fn limit_address_space(bytes: u64) {
     unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) };
 }
 
+/// Has the kernel kill this process after this time.
+pub(crate) fn die_after(time: Duration) {
+    // SAFETY: all zeroes is a valid `sigevent`.
+    let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
+    event.sigev_notify = libc::SIGEV_SIGNAL;
+    event.sigev_signo = libc::SIGKILL;
+    let mut timer = std::ptr::null_mut();
+    // SAFETY: `event` is readable and `timer` is writable.
+    if unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, &mut timer) } != 0 {
+        return;
+    }
+    // Nothing at all would be never.
+    let time = time.max(Duration::from_nanos(1));
+    let seconds = libc::time_t::try_from(time.as_secs()).unwrap_or(libc::time_t::MAX);
+    let value = libc::timespec { tv_sec: seconds, tv_nsec: time.subsec_nanos().into() };
+    let once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let times = libc::itimerspec { it_interval: once, it_value: value };
+    // SAFETY: the call above has made `timer`; `times` is readable.
+    unsafe { libc::timer_settime(timer, 0, &times, std::ptr::null_mut()) };
+}
+
 /// What a process uses of memory and processor time.
 pub(crate) fn usage(pid: u32) -> Usage {
     Usage { resident: resident(pid), cpu: cpu(pid) }
@@ -45,9 +66,14 @@ pub(crate) fn usage(pid: u32) -> Usage {
 fn resident(pid: u32) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
     let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * page()?)
+}
+
+/// The size of a page of memory.
+pub(crate) fn page() -> Option<u64> {
     // SAFETY: takes no pointers.
     let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    Some(pages * u64::try_from(page).ok()?)
+    u64::try_from(page).ok()
 }
 
 fn cpu(pid: u32) -> Option<Duration> {

@@ -67,7 +67,10 @@ pub(crate) struct Run<'a> {
     pub(crate) from: u32,
     pub(crate) end: u32,
     /// `None` where all is handed over at the end.
-    hand_over: Option<&'a mut dyn FnMut(Batch)>,
+    /// Says whether it was the last, because the worker leaves.
+    hand_over: Option<&'a mut dyn FnMut(Batch) -> bool>,
+    /// No more of its tasks are to be run.
+    pub(crate) is_over: bool,
     since: Instant,
     stride: u32,
     left: u32,
@@ -78,11 +81,12 @@ impl<'a> Run<'a> {
         line: Option<&'a Line>,
         id: u64,
         (from, end): (u32, u32),
-        hand_over: &'a mut dyn FnMut(Batch),
+        hand_over: &'a mut dyn FnMut(Batch) -> bool,
     ) -> Self {
         let since = Instant::now();
         let hand_over = Some(hand_over);
-        let run = Self { line, id, from, end, hand_over, since, stride: 1, left: 1 };
+        let run =
+            Self { line, id, from, end, hand_over, is_over: false, since, stride: 1, left: 1 };
         run.go(from);
         run
     }
@@ -90,7 +94,8 @@ impl<'a> Run<'a> {
     /// Nobody follows.
     pub(crate) fn whole((from, end): (u32, u32)) -> Self {
         let since = Instant::now();
-        Self { line: None, id: 0, from, end, hand_over: None, since, stride: 1, left: 1 }
+        let (line, hand_over) = (None, None);
+        Self { line, id: 0, from, end, hand_over, is_over: false, since, stride: 1, left: 1 }
     }
 
     fn go(&self, place: u32) {
@@ -115,7 +120,7 @@ impl<'a> Run<'a> {
 
     pub(crate) fn hand_over(&mut self, batch: Batch) {
         if let Some(hand_over) = &mut self.hand_over {
-            hand_over(batch);
+            self.is_over = hand_over(batch);
         }
         self.since = Instant::now();
     }

@@ -46,6 +46,8 @@ pub(crate) enum Reply {
         end: u64,
         /// At least one of them panicked.
         panicked: bool,
+        /// The worker ends after this, in order: what it has not done is for others.
+        leaving: bool,
         result: Message,
     },
 }

@@ -5,12 +5,13 @@ use mp_queue::GetError;
 use mp_queue::channel::Channel;
 use mp_wire::{Deadline, Fd, Message};
 use serde::{Deserialize, Serialize};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::panic;
 
 use crate::batch::{Batch, Encoder};
 use crate::core::Bell;
 use crate::entry::{self, Thunk, chain};
+use crate::growth::Growth;
 use crate::links::{Answer, Doorbell, Order};
 use crate::place::{self, Place};
 use crate::recipe::Recipe;
@@ -63,7 +64,8 @@ pub(crate) fn work(post: Post) {
 /// The life of a worker in whatever it lives; says whether it ended in order.
 pub(crate) fn live(post: Post, line: Option<Line>) -> bool {
     let Post { orders, replies, bell, slot, recipe } = post;
-    let worker = Worker { replies, bell, line, slot };
+    let growth = RefCell::new(recipe.max_memory.and_then(Growth::new));
+    let worker = Worker { replies, bell, line, slot, growth };
 
     if let Err(message) = recipe.begin(slot) {
         return worker.say(&Answer::failed(), message.as_bytes());
@@ -73,11 +75,23 @@ pub(crate) fn live(post: Post, line: Option<Line>) -> bool {
     served
 }
 
+/// What is to come after an answer.
+#[derive(PartialEq)]
+enum After {
+    GoOn,
+    /// The worker has grown too large.
+    Leave,
+    /// The pool cannot be reached.
+    Fail,
+}
+
 struct Worker {
     replies: Channel,
     bell: Doorbell,
     line: Option<Line>,
     slot: usize,
+    /// Whether it should leave, if it has a bound.
+    growth: RefCell<Option<Growth>>,
 }
 
 impl Worker {
@@ -112,7 +126,8 @@ impl Worker {
                 let items = batch.items.min(left);
                 left -= items;
                 // If it fails, so does the last one, after which the worker ends.
-                self.answer(order.id, (std::mem::replace(&mut start, now), now), &batch, items);
+                self.answer(order.id, (std::mem::replace(&mut start, now), now), &batch, items)
+                    == After::Leave
             };
             task::enter(self.line.as_ref(), order.id);
             let range = (order.from, order.end);
@@ -123,24 +138,32 @@ impl Worker {
             message.fds.clear();
             message.bytes.clear();
             message.bytes.shrink_to(KEEP);
-            let answered = self.answer(order.id, (start, sys::now()), &batch, left);
-            if !answered {
-                return false;
+            if run.is_over {
+                return true;
+            }
+            match self.answer(order.id, (start, sys::now()), &batch, left) {
+                After::GoOn => {}
+                After::Leave => return true,
+                After::Fail => return false,
             }
         }
     }
 
-    fn answer(&self, id: u64, times: (u64, u64), batch: &Batch, items: u32) -> bool {
-        let answer = Answer::done(id, times, items, batch.panicked);
+    fn answer(&self, id: u64, times: (u64, u64), batch: &Batch, items: u32) -> After {
+        let leaving =
+            self.growth.borrow_mut().as_mut().is_some_and(|growth| growth.is_beyond(times.1));
+        let answer = Answer::done(id, times, items, batch.panicked).leaving(leaving);
         if let Err(error) = self.send(&answer, &batch.bytes, &batch.fds) {
             let mut failures = Encoder::<()>::new();
             for _ in 0..items {
                 failures.push_failure(&format!("the result cannot be sent: {error}"));
             }
             let failures = failures.finish().unwrap_or_default();
-            return self.say(&answer, &failures.bytes);
+            if !self.say(&answer, &failures.bytes) {
+                return After::Fail;
+            }
         }
-        true
+        if leaving { After::Leave } else { After::GoOn }
     }
 
     /// Sends what must be said; the worker ends if it cannot be said.

@@ -128,7 +128,7 @@ impl<L: Link> Dispatcher<L> {
     }
 
     /// Gives out what remains of a unit again.
-    fn again(&mut self, mut ticket: Ticket, from: u32, end: u32) {
+    pub(super) fn again(&mut self, mut ticket: Ticket, from: u32, end: u32) {
         if (from, end) != (ticket.unit.parcel.from, ticket.unit.parcel.end) {
             ticket.split();
         }

@@ -57,7 +57,15 @@ impl Fake {
             let items = end - from - state.answered;
             state.at.1 = end;
             let result = Message { bytes: id.to_ne_bytes().into(), fds: Vec::new() };
-            state.replies.push_back(Reply::Done { id, items, nanos, end: nanos, panicked, result });
+            state.replies.push_back(Reply::Done {
+                id,
+                items,
+                nanos,
+                end: nanos,
+                panicked,
+                leaving: false,
+                result,
+            });
         }
     }
 
@@ -68,7 +76,15 @@ impl Fake {
             state.answered += items;
             state.at.1 = from + state.answered;
             let (nanos, panicked, result) = (1, false, Message::default());
-            state.replies.push_back(Reply::Done { id, items, nanos, end: nanos, panicked, result });
+            state.replies.push_back(Reply::Done {
+                id,
+                items,
+                nanos,
+                end: nanos,
+                panicked,
+                leaving: false,
+                result,
+            });
         }
     }
 
@@ -421,6 +437,7 @@ fn a_worker_that_talks_nonsense_is_ended() {
         nanos: 1,
         end: 1,
         panicked: false,
+        leaving: false,
         result: Message::default(),
     });
     dispatcher.collect();
