@@ -14,7 +14,7 @@ use crate::supervisor::{Care, Starter};
 use crate::terms::Terms;
 use crate::{
     Backend, Death, Error, ErrorKind, Initialized, Pool, Retry, TaskError, WorkerStats, entry, pin,
-    place, state,
+    place, state, sys,
 };
 
 /// The settings of a pool before it is started; made by [`Pool::builder`].
@@ -53,6 +53,7 @@ pub struct Builder {
     terms: Terms,
     address_space: Option<u64>,
     exit_timeout: Option<Duration>,
+    soft_signal: Option<i32>,
     max_memory: Option<u64>,
     least: usize,
     most: Option<usize>,
@@ -87,6 +88,7 @@ impl Builder {
             terms: Terms::default(),
             address_space: None,
             exit_timeout: None,
+            soft_signal: None,
             max_memory: None,
             least: 1,
             most: None,
@@ -308,6 +310,53 @@ impl Builder {
         self
     }
 
+    /// Has this signal sent to the worker of a task that is asked to stop, by its soft limit of time or
+    /// [`AsyncResult::cancel`](crate::AsyncResult::cancel), so that it notices while it waits in a system call or runs code in C.
+    ///
+    /// By default [`should_stop`](crate::should_stop) alone says so, and it does here too. A worker that has no handler for the signal is given
+    /// one that does nothing: system calls that wait fail with [`Interrupted`](std::io::ErrorKind::Interrupted). An
+    /// [initializer](Builder::initializer) can set another.
+    ///
+    /// A signal comes while the task is running or not at all: never to the one after it. What is only just about to wait misses it, so
+    /// from its soft limit on it comes again, after 10 ms and then ever more rarely, until the task is done. Much of
+    /// the standard library goes on after an interrupt, such as `read_exact` and `sleep`; `read` does not. All threads of the worker are one
+    /// process: if the one that runs tasks blocks the signal, another may get it. Workers that are threads get none.
+    ///
+    /// # Python
+    ///
+    /// As the soft time limit of billiard, which sends `SIGUSR1` and raises `SoftTimeLimitExceeded` in the task.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::{Pool, should_stop};
+    /// use std::io::{ErrorKind, Read};
+    /// use std::time::Duration;
+    ///
+    /// /// Waits for what never comes.
+    /// fn wait() -> bool {
+    ///     let Ok((mut reader, _writer)) = std::io::pipe() else { return false };
+    ///     let error = loop {
+    ///         match reader.read(&mut [0]) {
+    ///             Err(error) if error.kind() == ErrorKind::Interrupted && !should_stop() => {}
+    ///             other => break other,
+    ///         }
+    ///     };
+    ///     error.is_err() && should_stop()
+    /// }
+    ///
+    /// const SIGUSR1: i32 = 10;
+    /// let pool = Pool::builder().workers(1).soft_signal(SIGUSR1).build()?;
+    /// assert!(pool.soft_timeout(Duration::from_millis(20)).apply(wait, ())?);
+    /// assert!(Pool::builder().soft_signal(9).build().is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias = "SoftTimeLimitExceeded")]
+    pub fn soft_signal(mut self, signal: i32) -> Self {
+        self.soft_signal = Some(signal);
+        self
+    }
+
     /// Limits the resident memory of each task, as [`Pool::memory_limit`] does for one call.
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.terms.memory = Some(bytes);
@@ -513,6 +562,10 @@ impl Builder {
             let what = "a worker that may have no task or no memory at all is of no use";
             return Err(Error::new(ErrorKind::InvalidInput, what));
         }
+        if let Some(signal) = self.soft_signal.filter(|&signal| !sys::can_be_handled(signal)) {
+            let what = format!("a worker cannot be interrupted by signal {signal}");
+            return Err(Error::new(ErrorKind::InvalidInput, what));
+        }
         if place::depth() >= self.depth {
             let what =
                 format!("the pool would be inside of {} others, which is too deep", place::depth());
@@ -537,6 +590,7 @@ impl Builder {
             initializers,
             exit,
             exit_timeout: self.exit_timeout,
+            soft_signal: self.soft_signal,
             address_space: self.address_space,
             max_memory: self.max_memory,
             depth: place::depth() + 1,

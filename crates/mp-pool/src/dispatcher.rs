@@ -136,6 +136,8 @@ struct Worker<L> {
     doomed: Option<(u64, TaskError)>,
     born: Instant,
     account: Account,
+    /// The unit that was interrupted, when it is to be again, and how long it goes on after that.
+    nudged: Option<(u64, Instant, Duration)>,
     /// Processor time of the worker when the task at hand began, about: seen at this time.
     cpu: Option<(Instant, Duration)>,
 }
@@ -276,6 +278,7 @@ impl<L: Link> Dispatcher<L> {
             doomed: None,
             born: Instant::now(),
             account: Account::default(),
+            nudged: None,
             cpu: None,
         });
         self.dispatch();

@@ -117,6 +117,8 @@ pub(crate) struct RingLink {
     pub(crate) replies: Channel,
     pub(crate) line: Line,
     pub(crate) body: Body,
+    /// What interrupts a task that is asked to stop.
+    pub(crate) signal: Option<i32>,
 }
 
 impl Link for RingLink {
@@ -166,6 +168,13 @@ impl Link for RingLink {
 
     fn ask_to_stop(&self, id: u64) {
         self.line.ask_to_stop(id);
+        if let Some(signal) = self.signal {
+            self.line.signal(id, || self.body.signal(signal));
+        }
+    }
+
+    fn interrupts(&self) -> bool {
+        self.signal.is_some()
     }
 
     fn usage(&self) -> Usage {

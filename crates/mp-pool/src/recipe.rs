@@ -18,6 +18,8 @@ pub(crate) struct Recipe {
     /// How long a worker that is let go may take to end.
     pub(crate) exit_timeout: Option<Duration>,
     pub(crate) address_space: Option<u64>,
+    /// What interrupts a task that is asked to stop.
+    pub(crate) soft_signal: Option<i32>,
     /// With how much memory of its own a worker leaves.
     pub(crate) max_memory: Option<u64>,
     /// On which processors they run, one list for each, over and over; none if they may choose.
@@ -35,9 +37,9 @@ pub(crate) struct Initializer {
 }
 
 impl Recipe {
-    /// The same for workers that share a process, which has one memory, and cannot be ended.
+    /// The same for workers that share a process, which has one memory, and cannot be ended or interrupted.
     pub(crate) fn for_threads(&self) -> Self {
-        Self { exit_timeout: None, max_memory: None, ..self.clone() }
+        Self { exit_timeout: None, max_memory: None, soft_signal: None, ..self.clone() }
     }
 
     /// Does what comes before the first task of this worker.

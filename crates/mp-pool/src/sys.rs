@@ -1,6 +1,7 @@
 //! What a worker asks of the system for itself, and the pool for it.
 #![expect(unsafe_code, reason = "signal dispositions and limits are set through the C library")]
 
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use crate::transport::Usage;
@@ -35,6 +36,42 @@ pub(crate) fn limit_address_space(bytes: u64) {
     let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
     // SAFETY: `limit` is readable.
     unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) };
+}
+
+/// Says whether a worker can be sent this signal and live: one that the kernel leaves to the process, and that is no report of a
+/// fault, which would come again and again.
+pub(crate) fn can_be_handled(signal: i32) -> bool {
+    let faults =
+        [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGSYS];
+    let ours = [libc::SIGKILL, libc::SIGSTOP, libc::SIGABRT, libc::SIGCHLD];
+    // Between the standard ones and `SIGRTMIN` are those of the C library.
+    let is_known =
+        (1..32).contains(&signal) || (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&signal);
+    is_known && !faults.contains(&signal) && !ours.contains(&signal)
+}
+
+/// Has a signal interrupt system calls and do nothing else, unless there is a handler for it.
+pub(crate) fn be_interrupted_by(signal: i32) {
+    extern "C" fn nothing(_: libc::c_int) {}
+    // SAFETY: all zeroes is a valid `sigaction`.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: `action` is writable.
+    let found = unsafe { libc::sigaction(signal, std::ptr::null(), &mut action) } == 0;
+    if !found || ![libc::SIG_DFL, libc::SIG_IGN].contains(&action.sa_sigaction) {
+        return;
+    }
+    // SAFETY: all zeroes is a valid `sigaction`, without flags: what is interrupted is not restarted.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = nothing as *const () as usize;
+    // SAFETY: the handler does nothing, which is safe at any time.
+    unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) };
+}
+
+/// Sends a signal to the process behind a pidfd; nothing happens if it has ended.
+pub(crate) fn send_signal(process: BorrowedFd<'_>, signal: i32) {
+    let none = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: the descriptor is open, and the kernel fills in what the null pointer leaves out.
+    unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal, none, 0) };
 }
 
 /// Has the kernel kill this process after this time.

@@ -95,6 +95,11 @@ pub(crate) trait Link: Send {
     /// Asks the unit with this number to stop.
     fn ask_to_stop(&self, id: u64);
 
+    /// Asking a unit to stop also interrupts it, for which the time may be wrong: it has to be asked again.
+    fn interrupts(&self) -> bool {
+        false
+    }
+
     /// What the worker's process uses.
     fn usage(&self) -> Usage;
 

@@ -54,6 +54,9 @@ pub(crate) fn work(post: Post) {
         sys::limit_address_space(bytes);
     }
     place::settle(post.place());
+    if let Some(signal) = post.recipe.soft_signal {
+        sys::be_interrupted_by(signal);
+    }
     let line = post.bell.line(post.slot).ok();
     if !live(post, line) {
         // Nothing can be said to the pool any more; that shows in the end of the process.
@@ -65,7 +68,8 @@ pub(crate) fn work(post: Post) {
 pub(crate) fn live(post: Post, line: Option<Line>) -> bool {
     let Post { orders, replies, bell, slot, recipe } = post;
     let growth = RefCell::new(recipe.max_memory.and_then(Growth::new));
-    let worker = Worker { replies, bell, line, slot, growth };
+    let interrupted = recipe.soft_signal.is_some();
+    let worker = Worker { replies, bell, line, slot, growth, interrupted };
 
     if let Err(message) = recipe.begin(slot) {
         return worker.say(&Answer::failed(), message.as_bytes());
@@ -92,6 +96,8 @@ struct Worker {
     slot: usize,
     /// Whether it should leave, if it has a bound.
     growth: RefCell<Option<Growth>>,
+    /// Units that are asked to stop get a signal.
+    interrupted: bool,
 }
 
 impl Worker {
@@ -130,11 +136,18 @@ impl Worker {
                     == After::Leave
             };
             task::enter(self.line.as_ref(), order.id);
+            let line = self.line.as_ref().filter(|_| self.interrupted);
+            if let Some(line) = line {
+                line.open(order.id);
+            }
             let range = (order.from, order.end);
             let mut run = Run::new(self.line.as_ref(), order.id, range, &mut hand_over);
             let batch = trace::tasks(self.slot, order.id, range, || {
                 in_task(|| thunk(&message.bytes, &message.fds, &mut run))
             });
+            if let Some(line) = line {
+                line.shut(order.id);
+            }
             message.fds.clear();
             message.bytes.clear();
             message.bytes.shrink_to(KEEP);

@@ -486,6 +486,7 @@ fn everything_at_once_while_workers_are_killed() {
             .max_restarts(10_000, HOUR)
             .max_depth(2)
             .cpus([0])
+            .soft_signal(libc::SIGUSR1)
             .soft_timeout(Duration::from_secs(30))
             .timeout(Duration::from_secs(60))
             .retry(Retry::times(1000));
