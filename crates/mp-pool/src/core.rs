@@ -280,6 +280,12 @@ impl<L: Link, B: Bell> Core<L, B> {
                 }
                 self.count_out(&mut self.lock());
             }
+            Due::Progress => {
+                if let Some(watch) = &job.watch {
+                    let show = || watch.show(|| job.tasks_done());
+                    let _ = catch_unwind(AssertUnwindSafe(show));
+                }
+            }
         }
     }
 

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::job::{Due, Finished, Job, Notice, Outcome};
+use crate::meter::Watch;
 use crate::parts::Parts;
 use crate::terms::{Failure, Terms};
 use crate::transport::{Broken, Link, Parcel, Reply, Unsent};
@@ -604,6 +605,9 @@ impl<L: Link> Dispatcher<L> {
         outcome: Outcome,
     ) {
         job.count(items);
+        if job.watch.as_ref().is_some_and(Watch::ask) {
+            self.callbacks.push_back((job.clone(), Due::Progress));
+        }
         let finished = match parts {
             Some(parts) => parts.add(from, items, outcome),
             None => Some(Finished::new(items, outcome)),

@@ -183,7 +183,8 @@ impl<'p> Options<'p> {
     {
         let batch = Feed::new([args].into_iter()).next(1);
         let entry = entry::name::<F, Args>(function)?;
-        self.pool.call_back(entry, self.terms, batch.into_iter().collect(), gather_one, callback)
+        let (batches, settings) = (batch.into_iter().collect(), (self.terms, self.meter));
+        self.pool.call_back(entry, settings, batches, gather_one, callback)
     }
 
     /// Submits a job with one task.

@@ -13,6 +13,7 @@ use crate::feed::unit;
 use crate::imap::Imap;
 use crate::job::{Job, Order};
 use crate::live::{Live, PoolCore};
+use crate::meter::Meter;
 use crate::options::{Options, Single};
 use crate::result::Slot;
 use crate::terms::Terms;
@@ -273,7 +274,7 @@ impl Pool {
     pub(crate) fn call_back<T: Send + 'static>(
         &self,
         entry: u64,
-        terms: Terms,
+        (terms, meter): (Terms, Meter),
         batches: Vec<Result<Batch, mp_wire::Error>>,
         gather: fn(&Job) -> Result<T, TaskError>,
         callback: impl FnOnce(Result<&T, &TaskError>) + Send + 'static,
@@ -285,11 +286,15 @@ impl Pool {
         let slot = Slot::new(gather);
         let core = self.core().clone();
         core.prepare_callbacks();
+        meter.expect(Some(batches.iter().map(|batch| batch.items as usize).sum()));
         let job = Job::with_callback(Order::Submitted, terms, {
-            let slot = slot.clone();
-            Box::new(move |job| slot.settle_with(job, callback))
+            let (slot, meter) = (slot.clone(), meter.clone());
+            Box::new(move |job| {
+                meter.finish();
+                slot.settle_with(job, callback);
+            })
         });
-        let job = Arc::new(job);
+        let job = Arc::new(job.watched_by(&meter));
         let units: Vec<_> =
             batches.into_iter().filter_map(|batch| unit(&job, entry, Ok(batch))).collect();
         core.submit_with_callback(&job, units)?;

@@ -1,5 +1,7 @@
 //! Calls on many items whose results come later.
 
+use std::sync::Arc;
+
 use mp_process::Target;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -7,7 +9,7 @@ use serde::de::DeserializeOwned;
 use super::{Options, single};
 use crate::batch::Batch;
 use crate::feed::{Feed, unit};
-use crate::job::Order;
+use crate::job::{Job, Order};
 use crate::result::{Slot, gather_all};
 use crate::{AsyncResult, TaskError, entry};
 
@@ -48,10 +50,17 @@ impl Options<'_> {
         let (entry, batches) = self.encode_all(function, items)?;
         let core = self.pool.core();
         core.admits(true)?;
-        let job = self.job(Order::Submitted);
+        let meter = &self.meter;
+        let job = Arc::new(Job::with_terms(Order::Submitted, self.terms).watched_by(meter));
+        meter.expect(Some(batches.iter().map(|batch| batch.items as usize).sum()));
         let units: Vec<_> =
             batches.into_iter().filter_map(|batch| unit(&job, entry, Ok(batch))).collect();
         core.submit(units, true)?;
+        if meter.is_on() {
+            // That there is something to run at the end has it looked after as if somebody waited.
+            let meter = meter.clone();
+            core.notify(&job, Box::new(move || meter.finish()));
+        }
         core.leave();
         Ok(AsyncResult::new(core.clone(), job, Slot::new(gather_all)))
     }
@@ -88,7 +97,7 @@ impl Options<'_> {
     {
         let (entry, batches) = self.encode_all(function, items)?;
         let batches = batches.into_iter().map(Ok).collect();
-        self.pool.call_back(entry, self.terms, batches, gather_all, callback)
+        self.pool.call_back(entry, (self.terms, self.meter), batches, gather_all, callback)
     }
 
     /// As [`Pool::map_async`], and calls `callback` once with all results or the first error, as
