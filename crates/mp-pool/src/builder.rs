@@ -306,7 +306,8 @@ impl Builder {
     ///     .on_worker_down(move |worker, death| _ = sender.send((worker.slot, worker.tasks, death)))
     ///     .build()?;
     /// assert_eq!(pool.map(|x: u32| x + 1, 0..3)?, [1, 2, 3]);
-    /// let _ = pool.apply(|| std::process::exit(7), ());
+    /// let crash = || -> u32 { std::process::exit(7) };
+    /// assert!(pool.apply(crash, ()).is_err());
     /// assert_eq!(receiver.recv()?, (0, 3, Death::Exited(7)));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

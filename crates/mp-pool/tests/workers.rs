@@ -147,13 +147,19 @@ fn allowed() -> String {
     line.unwrap().trim().to_owned()
 }
 
+/// The first and the last of them, whatever machine this is.
+fn first_and_last() -> [usize; 2] {
+    let allowed = allowed();
+    let mut ends = allowed.split(['-', ',']);
+    let first: usize = ends.next().unwrap().parse().unwrap();
+    [first, ends.next_back().map_or(first, |last| last.parse().unwrap())]
+}
+
 #[test]
 fn workers_run_on_their_processors() {
     guarded(|| {
         let before = allowed();
-        // Whatever machine this is: the first and the last processor that this process has.
-        let first: usize = before.split(['-', ',']).next().unwrap().parse().unwrap();
-        let last: usize = before.split(['-', ',']).next_back().unwrap().parse().unwrap();
+        let [first, last] = first_and_last();
         for backend in [Backend::Processes, Backend::Threads] {
             let pinned = || Pool::builder().workers(2).backend(backend);
             let pool = pinned().cpus([last]).build().unwrap();
@@ -485,7 +491,7 @@ fn everything_at_once_while_workers_are_killed() {
             .max_memory_per_child(24 << 20)
             .max_restarts(10_000, HOUR)
             .max_depth(2)
-            .cpus([0])
+            .cpus([first_and_last()[0]])
             .soft_signal(libc::SIGUSR1)
             .soft_timeout(Duration::from_secs(30))
             .timeout(Duration::from_secs(60))

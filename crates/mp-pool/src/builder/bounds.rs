@@ -44,7 +44,7 @@ impl Builder {
 
     /// Kills a worker that was let go and has not ended after this time, because its [exit function](Builder::exit) takes longer.
     ///
-    /// By default [`Pool::join`] waits for it. Whether it is set or not, [`Pool::terminate`] and dropping the pool end workers
+    /// By default [`Pool::join`](crate::Pool::join) waits for it. Whether it is set or not, [`Pool::terminate`](crate::Pool::terminate) and dropping the pool end workers
     /// in the midst of it. A thread cannot be ended, and so is waited for.
     ///
     /// # Examples
@@ -67,13 +67,13 @@ impl Builder {
         self
     }
 
-    /// Limits the time of each task, as [`Pool::timeout`] does for one call.
+    /// Limits the time of each task, as [`Pool::timeout`](crate::Pool::timeout) does for one call.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.terms.hard = Some(limit);
         self
     }
 
-    /// Asks each task to stop that takes longer than this, as [`Pool::soft_timeout`] does for one call.
+    /// Asks each task to stop that takes longer than this, as [`Pool::soft_timeout`](crate::Pool::soft_timeout) does for one call.
     pub fn soft_timeout(mut self, limit: Duration) -> Self {
         self.terms.soft = Some(limit);
         self
@@ -126,19 +126,19 @@ impl Builder {
         self
     }
 
-    /// Limits the resident memory of each task, as [`Pool::memory_limit`] does for one call.
+    /// Limits the resident memory of each task, as [`Pool::memory_limit`](crate::Pool::memory_limit) does for one call.
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.terms.memory = Some(bytes);
         self
     }
 
-    /// Limits the processor time of each task, as [`Pool::cpu_limit`] does for one call.
+    /// Limits the processor time of each task, as [`Pool::cpu_limit`](crate::Pool::cpu_limit) does for one call.
     pub fn cpu_limit(mut self, limit: Duration) -> Self {
         self.terms.cpu = Some(limit);
         self
     }
 
-    /// Has tasks that fail run again, as [`Pool::retry`] does for one call.
+    /// Has tasks that fail run again, as [`Pool::retry`](crate::Pool::retry) does for one call.
     pub fn retry(mut self, retry: Retry) -> Self {
         self.terms.retry = Some(retry);
         self
@@ -146,14 +146,14 @@ impl Builder {
 
     /// Limits the memory that a worker can map, as the kernel's `RLIMIT_AS`: what is too much is refused when it is asked for.
     ///
-    /// A Rust program aborts then, and the task fails with [`TaskError::Died`].
+    /// A Rust program aborts then, and the task fails with [`TaskError::Died`](crate::TaskError::Died).
     pub fn address_space(mut self, bytes: u64) -> Self {
         self.address_space = Some(bytes);
         self
     }
 
     /// Ends the pool if a worker is not ready in this time, counted from its start, because its initializer or what makes its state
-    /// takes longer; each task ends with [`TaskError::Initializer`] then.
+    /// takes longer; each task ends with [`TaskError::Initializer`](crate::TaskError::Initializer) then.
     ///
     /// # Examples
     ///
@@ -173,7 +173,7 @@ impl Builder {
         self
     }
 
-    /// Ends the pool when more than this many workers are lost within this time; each task ends with [`TaskError::Start`] then.
+    /// Ends the pool when more than this many workers are lost within this time; each task ends with [`TaskError::Start`](crate::TaskError::Start) then.
     ///
     /// A worker is lost that dies, with a task or without, and that nobody told to end: it was not let go, and its task was
     /// neither cancelled nor beyond a limit. By default a pool does not end of that, if its workers are ready to work at all. Those that

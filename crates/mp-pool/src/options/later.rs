@@ -14,11 +14,11 @@ use crate::result::{Slot, gather_all};
 use crate::{AsyncResult, TaskError, entry};
 
 impl Options<'_> {
-    /// As [`Pool::map_async`].
+    /// As [`Pool::map_async`](crate::Pool::map_async).
     ///
     /// # Errors
     ///
-    /// As [`Pool::map_async`]; also [`TaskError::InvalidInput`] for a chunk size of zero.
+    /// As [`Pool::map_async`](crate::Pool::map_async); also [`TaskError::InvalidInput`] for a chunk size of zero.
     pub fn map_async<F, A, I>(
         self,
         function: F,
@@ -32,7 +32,7 @@ impl Options<'_> {
         self.starmap_async(function, single(items))
     }
 
-    /// As [`Pool::starmap_async`].
+    /// As [`Pool::starmap_async`](crate::Pool::starmap_async).
     ///
     /// # Errors
     ///
@@ -65,8 +65,8 @@ impl Options<'_> {
         Ok(AsyncResult::new(core.clone(), job, Slot::new(gather_all)))
     }
 
-    /// As [`Pool::starmap_async`], and calls `callback` once with all results or the first error, as
-    /// [`Pool::apply_async_with`] does.
+    /// As [`Pool::starmap_async`](crate::Pool::starmap_async), and calls `callback` once with all results or the first error, as
+    /// [`Pool::apply_async_with`](crate::Pool::apply_async_with) does.
     ///
     /// # Errors
     ///
@@ -100,8 +100,8 @@ impl Options<'_> {
         self.pool.call_back(entry, (self.terms, self.meter), batches, gather_all, callback)
     }
 
-    /// As [`Pool::map_async`], and calls `callback` once with all results or the first error, as
-    /// [`Pool::apply_async_with`] does.
+    /// As [`Pool::map_async`](crate::Pool::map_async), and calls `callback` once with all results or the first error, as
+    /// [`Pool::apply_async_with`](crate::Pool::apply_async_with) does.
     ///
     /// # Errors
     ///

@@ -23,6 +23,9 @@ impl Pool {
 
     /// Shows a bar on the terminal while one call runs.
     ///
+    /// With calls whose results come later, such as [`Pool::map_async`], it moves on whether or not anybody waits. That of an
+    /// iterator counts the results that were taken.
+    ///
     /// # Examples
     ///
     /// ```
@@ -37,7 +40,7 @@ impl Pool {
 
     /// Ends each task of one call that takes longer than this, and its worker with it.
     ///
-    /// The task fails with [`TaskError::TimeLimit`], another worker stands in, all else goes on. Time counts from when the
+    /// The task fails with [`TaskError::TimeLimit`](crate::TaskError::TimeLimit), another worker stands in, all else goes on. Time counts from when the
     /// task begins to run. Unless the call says otherwise, its tasks travel one by one.
     ///
     /// # Examples
@@ -68,15 +71,15 @@ impl Pool {
 
     /// Ends each task of one call whose worker has more memory resident than this, and its worker with it.
     ///
-    /// The task fails with [`TaskError::MemoryLimit`]. Memory is looked at every 10 ms, so this is not a wall; see
-    /// [`Builder::address_space`] for one.
+    /// The task fails with [`TaskError::MemoryLimit`](crate::TaskError::MemoryLimit). Memory is looked at every 10 ms, so this is not a wall; see
+    /// [`Builder::address_space`](crate::Builder::address_space) for one.
     pub fn memory_limit(&self, bytes: u64) -> Options<'_> {
         self.options().memory_limit(bytes)
     }
 
     /// Ends each task of one call that uses more processor time than this, and its worker with it.
     ///
-    /// The task fails with [`TaskError::CpuLimit`]. Processor time is looked at every 10 ms.
+    /// The task fails with [`TaskError::CpuLimit`](crate::TaskError::CpuLimit). Processor time is looked at every 10 ms.
     pub fn cpu_limit(&self, limit: Duration) -> Options<'_> {
         self.options().cpu_limit(limit)
     }
