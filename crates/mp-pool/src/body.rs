@@ -61,6 +61,13 @@ impl Body {
         }
     }
 
+    /// Sends it a signal; a thread gets none.
+    pub(crate) fn signal(&self, signal: i32) {
+        if let Self::Process(child) = self {
+            crate::sys::send_signal(child.sentinel(), signal);
+        }
+    }
+
     /// Waits for its end, and says how that was.
     pub(crate) fn wait(&self) -> Death {
         match self {

@@ -1,5 +1,6 @@
 //! The settings of a pool.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use mp_process::{StartMethod, Target, cpu_count};
@@ -8,10 +9,15 @@ use serde::de::DeserializeOwned;
 
 use crate::dispatcher::Fleet;
 use crate::live::Live;
-use crate::supervisor::{Recipe, Starter};
+use crate::recipe::{Initializer, Recipe};
+use crate::supervisor::{Care, Starter};
 use crate::terms::Terms;
-use crate::worker::Initializer;
-use crate::{Backend, Error, ErrorKind, Initialized, Pool, Retry, TaskError, entry, state};
+use crate::{
+    Backend, Death, Error, ErrorKind, Initialized, Pool, TaskError, WorkerStats, entry, pin, place,
+    state, sys,
+};
+
+mod bounds;
 
 /// The settings of a pool before it is started; made by [`Pool::builder`].
 ///
@@ -48,14 +54,23 @@ pub struct Builder {
     exit: Result<Option<u64>, TaskError>,
     terms: Terms,
     address_space: Option<u64>,
+    exit_timeout: Option<Duration>,
+    soft_signal: Option<i32>,
+    max_memory: Option<u64>,
     least: usize,
     most: Option<usize>,
     idle: Option<Duration>,
     timeline: usize,
+    depth: usize,
+    cpus: Vec<Vec<usize>>,
+    care: Care,
 }
 
 /// How many workers a pool can grow to, at least.
 const LINES: usize = 255;
+
+/// In how many pools a worker may be, unless it is said.
+const DEPTH: usize = 10;
 
 impl Builder {
     pub(crate) fn new() -> Self {
@@ -74,10 +89,16 @@ impl Builder {
             exit: Ok(None),
             terms: Terms::default(),
             address_space: None,
+            exit_timeout: None,
+            soft_signal: None,
+            max_memory: None,
             least: 1,
             most: None,
             idle: None,
             timeline: 0,
+            depth: DEPTH,
+            cpus: Vec::new(),
+            care: Care::default(),
         }
     }
 
@@ -151,15 +172,6 @@ impl Builder {
         self
     }
 
-    /// Has a worker replaced by a fresh one when it has had this many tasks.
-    ///
-    /// Tasks count one by one also where they travel in chunks; a chunk with more tasks than the worker may still have is divided.
-    #[doc(alias = "maxtasksperchild")]
-    pub fn max_tasks_per_child(mut self, tasks: u64) -> Self {
-        self.max_tasks = Some(tasks);
-        self
-    }
-
     /// Sets where the workers live.
     ///
     /// # Examples
@@ -226,41 +238,86 @@ impl Builder {
         self
     }
 
-    /// Limits the time of each task, as [`Pool::timeout`] does for one call.
-    pub fn timeout(mut self, limit: Duration) -> Self {
-        self.terms.hard = Some(limit);
-        self
-    }
-
-    /// Asks each task to stop that takes longer than this, as [`Pool::soft_timeout`] does for one call.
-    pub fn soft_timeout(mut self, limit: Duration) -> Self {
-        self.terms.soft = Some(limit);
-        self
-    }
-
-    /// Limits the resident memory of each task, as [`Pool::memory_limit`] does for one call.
-    pub fn memory_limit(mut self, bytes: u64) -> Self {
-        self.terms.memory = Some(bytes);
-        self
-    }
-
-    /// Limits the processor time of each task, as [`Pool::cpu_limit`] does for one call.
-    pub fn cpu_limit(mut self, limit: Duration) -> Self {
-        self.terms.cpu = Some(limit);
-        self
-    }
-
-    /// Has tasks that fail run again, as [`Pool::retry`] does for one call.
-    pub fn retry(mut self, retry: Retry) -> Self {
-        self.terms.retry = Some(retry);
-        self
-    }
-
-    /// Limits the memory that a worker can map, as the kernel's `RLIMIT_AS`: what is too much is refused when it is asked for.
+    /// Lets the workers run on these processors alone, counted from 0, and the threads that they start.
     ///
-    /// A Rust program aborts then, and the task fails with [`TaskError::Died`].
-    pub fn address_space(mut self, bytes: u64) -> Self {
-        self.address_space = Some(bytes);
+    /// The number of workers stays what it is otherwise. It does not apply where tasks run in the calling thread.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::{ErrorKind, Pool};
+    ///
+    /// let pool = Pool::builder().workers(2).cpus([0]).build()?;
+    /// assert_eq!(pool.apply(mp_process::cpu_count, ())?, 1);
+    /// let error = Pool::builder().cpus([1 << 20]).build().unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias = "cpu_ids")]
+    #[doc(alias = "cpu_affinity")]
+    pub fn cpus(self, processors: impl IntoIterator<Item = usize>) -> Self {
+        self.pin([processors])
+    }
+
+    /// Lets each worker run on processors of its own: the one with number 0, see [`worker_id`](crate::worker_id), on those
+    /// of the first list, and so on; where there are more workers than lists, from the first one again.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::Pool;
+    ///
+    /// let pool = Pool::builder().workers(2).pin([[0], [0]]).build()?;
+    /// assert_eq!(pool.map(|x: u32| x + 1, 0..3)?, [1, 2, 3]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn pin<L>(mut self, processors: impl IntoIterator<Item = L>) -> Self
+    where
+        L: IntoIterator<Item = usize>,
+    {
+        self.cpus = processors.into_iter().map(|list| list.into_iter().collect()).collect();
+        self
+    }
+
+    /// Calls a function with each worker that was started, before its initializer has run.
+    ///
+    /// It is called in this process, in the thread for callbacks, see [`Pool::apply_async_with`]: a slow one delays other
+    /// callbacks, but no workers, and a panic in it is caught. [`Pool::join`] waits for those that are due.
+    #[doc(alias = "on_process_up")]
+    pub fn on_worker_up(mut self, hook: impl Fn(&WorkerStats) + Send + Sync + 'static) -> Self {
+        self.care.hooks.up = Some(Arc::new(move |worker, ()| hook(worker)));
+        self
+    }
+
+    /// Calls a function with each worker that has ended, what it has done, and how it ended; otherwise as
+    /// [`Builder::on_worker_up`].
+    ///
+    /// One that was let go has exited with code 0; one whose task was ended at a limit was killed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::{Death, Pool};
+    /// use std::sync::mpsc::channel;
+    ///
+    /// let (sender, receiver) = channel();
+    /// let pool = Pool::builder()
+    ///     .workers(1)
+    ///     .on_worker_down(move |worker, death| _ = sender.send((worker.slot, worker.tasks, death)))
+    ///     .build()?;
+    /// assert_eq!(pool.map(|x: u32| x + 1, 0..3)?, [1, 2, 3]);
+    /// let crash = || -> u32 { std::process::exit(7) };
+    /// assert!(pool.apply(crash, ()).is_err());
+    /// assert_eq!(receiver.recv()?, (0, 3, Death::Exited(7)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias = "on_process_down")]
+    #[doc(alias = "on_process_exit")]
+    pub fn on_worker_down(
+        mut self,
+        hook: impl Fn(&WorkerStats, Death) + Send + Sync + 'static,
+    ) -> Self {
+        self.care.hooks.down = Some(Arc::new(hook));
         self
     }
 
@@ -270,8 +327,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] for zero workers or zero tasks per child, [`ErrorKind::Unsupported`] for the start method
-    /// `fork`, [`ErrorKind::Encode`] if the arguments of the initializer do not serialize, [`ErrorKind::Start`] if a worker
+    /// [`ErrorKind::InvalidInput`] for zero workers or zero tasks per child, or processors that there are not, [`ErrorKind::Unsupported`] for the start method
+    /// `fork`, [`ErrorKind::TooDeep`] beyond [`Builder::max_depth`], [`ErrorKind::Encode`] if the arguments of the initializer do not serialize, [`ErrorKind::Start`] if a worker
     /// cannot be started; those that were are ended.
     pub fn build(self) -> Result<Pool, Error> {
         let workers = self.workers.unwrap_or_else(cpu_count);
@@ -283,9 +340,18 @@ impl Builder {
         if workers == 0 {
             return Err(Error::new(ErrorKind::InvalidInput, "a pool needs at least one worker"));
         }
-        if self.max_tasks == Some(0) {
-            let what = "a worker that may have no task at all is of no use";
+        if self.max_tasks == Some(0) || self.max_memory == Some(0) {
+            let what = "a worker that may have no task or no memory at all is of no use";
             return Err(Error::new(ErrorKind::InvalidInput, what));
+        }
+        if let Some(signal) = self.soft_signal.filter(|&signal| !sys::can_be_handled(signal)) {
+            let what = format!("a worker cannot be interrupted by signal {signal}");
+            return Err(Error::new(ErrorKind::InvalidInput, what));
+        }
+        if place::depth() >= self.depth {
+            let what =
+                format!("the pool would be inside of {} others, which is too deep", place::depth());
+            return Err(Error::new(ErrorKind::TooDeep, what));
         }
         if self.method == StartMethod::Fork {
             let what = "a pool has threads, and so its workers cannot be forked from it";
@@ -299,7 +365,19 @@ impl Builder {
         let state = self.state.map_err(unsent)?;
         let exit = self.exit.map_err(unsent)?;
         let initializers = initializer.into_iter().chain(state).collect();
-        let recipe = Recipe { initializers, exit, address_space: self.address_space };
+        if self.backend != Backend::Inline {
+            pin::check(&self.cpus)?;
+        }
+        let recipe = Recipe {
+            initializers,
+            exit,
+            exit_timeout: self.exit_timeout,
+            soft_signal: self.soft_signal,
+            address_space: self.address_space,
+            max_memory: self.max_memory,
+            depth: place::depth() + 1,
+            cpus: self.cpus,
+        };
         let least = if self.idle.is_some() { self.least.min(workers) } else { workers };
         let mut fleet = Fleet { wanted: workers, least, most, idle: self.idle };
         if self.backend == Backend::Inline {
@@ -307,7 +385,7 @@ impl Builder {
         }
         let lines = most.max(LINES);
         let starter = Starter::new(self.method, recipe, lines, self.backend)?;
-        let live = Live::start(fleet, starter, self.max_tasks, self.terms)?;
+        let live = Live::start(fleet, starter, self.max_tasks, self.terms, self.care)?;
         live.keep_timeline(self.timeline);
         Ok(Pool::from_live(live))
     }

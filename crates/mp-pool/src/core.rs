@@ -20,12 +20,12 @@ use mp_shared::fork;
 use mp_wire::{Deadline, Message};
 
 use crate::dispatcher::{Cancelled, Dispatcher, SLOW, Unit};
-use crate::job::{Due, Job, Notice};
+use crate::job::{Due, Job, Notice, Order};
 use crate::sync::thread::{self, JoinHandle, ThreadId};
 use crate::sync::{Condvar, Mutex, MutexGuard, after, is_past, left, now, sleep};
 use crate::task::Run;
 use crate::transport::Link;
-use crate::{TaskError, entry, loan, trace};
+use crate::{TaskError, entry, loan, place, trace};
 
 /// Wakes the pump: workers ring it after each reply, and everyone who wants the pump to look again.
 pub(crate) trait Bell: Send + Sync {
@@ -157,7 +157,7 @@ impl<L: Link, B: Bell> Core<L, B> {
                     let range = (unit.parcel.from, unit.parcel.end);
                     let mut run = Run::whole(range);
                     let batch = trace::tasks(0, unit.place, range, || {
-                        thunk(&unit.parcel.bytes, &unit.parcel.fds, &mut run)
+                        place::inline(|| thunk(&unit.parcel.bytes, &unit.parcel.fds, &mut run))
                     });
                     Ok(Message { bytes: batch.bytes, fds: batch.fds })
                 }

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::job::{Due, Finished, Job, Notice, Outcome};
+use crate::meter::Watch;
 use crate::parts::Parts;
 use crate::sync::now;
 use crate::terms::{Failure, Terms};
@@ -121,6 +122,8 @@ struct Worker<L> {
     doomed: Option<(u64, TaskError)>,
     born: Instant,
     account: Account,
+    /// The unit that was interrupted, when it is to be again, and how long it goes on after that.
+    nudged: Option<(u64, Instant, Duration)>,
     /// Processor time of the worker when the task at hand began, about: seen at this time.
     cpu: Option<(Instant, Duration)>,
 }
@@ -213,6 +216,7 @@ impl<L: Link> Dispatcher<L> {
             doomed: None,
             born: now(),
             account: Account::default(),
+            nudged: None,
             cpu: None,
         });
         self.dispatch();
@@ -283,7 +287,7 @@ impl<L: Link> Dispatcher<L> {
                 Ok(Some(Reply::Failed(message))) => {
                     self.end(TaskError::Initializer { message });
                 }
-                Ok(Some(Reply::Done { id, items, nanos, end, panicked, result })) => {
+                Ok(Some(Reply::Done { id, items, nanos, end, panicked, leaving, result })) => {
                     worker.since = now();
                     worker.full = false;
                     let at = worker.in_flight.iter().position(|ticket| ticket.id() == id);
@@ -313,6 +317,9 @@ impl<L: Link> Dispatcher<L> {
                         } else {
                             self.finish(&ticket.unit, from, items, Ok(result));
                         }
+                    }
+                    if leaving {
+                        self.part(slot);
                     }
                 }
                 Err(Broken) => {
@@ -418,6 +425,9 @@ impl<L: Link> Dispatcher<L> {
         outcome: Outcome,
     ) {
         job.count(items);
+        if job.watch.as_ref().is_some_and(Watch::ask) {
+            self.callbacks.push_back((job.clone(), Due::Progress));
+        }
         let finished = match parts {
             Some(parts) => parts.add(from, items, outcome),
             None => Some(Finished::new(items, outcome)),

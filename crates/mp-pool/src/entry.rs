@@ -127,6 +127,9 @@ where
     let wanted = run.from as usize..run.end as usize;
     let done = catch_unwind(AssertUnwindSafe(|| {
         read_caught::<Args>(bytes, fds, wanted, |item| {
+            if run.is_over {
+                return;
+            }
             let this = next;
             match item {
                 Item::Value(args) => {
@@ -155,7 +158,8 @@ where
         // Decoding the arguments panicked.
         Err(payload) => Ok(Panic::from_payload(payload)),
     };
-    for _ in next..run.end {
+    let end = if run.is_over { next } else { run.end };
+    for _ in next..end {
         match &failed {
             Ok(panic) => results.push_panic(panic),
             Err(message) => results.push_failure(message),

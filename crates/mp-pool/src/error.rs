@@ -39,6 +39,8 @@ pub enum ErrorKind {
     Open,
     /// The pool belongs to the process that this one was forked from.
     Foreign,
+    /// The pool would be nested deeper than allowed, see [`Builder::max_depth`](crate::Builder::max_depth).
+    TooDeep,
 }
 
 impl Error {

@@ -11,6 +11,7 @@ use mp_wire::Message;
 use parking_lot::Mutex;
 
 use crate::TaskError;
+use crate::meter::{Meter, Watch};
 use crate::sync::Condvar;
 use crate::terms::Terms;
 
@@ -54,6 +55,8 @@ pub(crate) enum Due {
     Callback(Callback),
     /// Now that it is.
     Notices(Vec<Notice>),
+    /// More of its tasks are done, and somebody looks at that.
+    Progress,
 }
 
 /// The units of one call.
@@ -62,6 +65,8 @@ pub(crate) struct Job {
     pub(crate) terms: Terms,
     /// Tasks that have a result or an error, also while the unit that they travel in has not.
     done: AtomicU64,
+    /// Where it is shown how far it is, if nobody waits who would do it.
+    pub(crate) watch: Option<Watch>,
     /// Nanoseconds that one of its tasks takes, smoothed; zero if unknown.
     pace: AtomicU64,
     inner: Mutex<Inner>,
@@ -90,7 +95,13 @@ impl Job {
     pub(crate) fn with_terms(order: Order, terms: Terms) -> Self {
         let done = AtomicU64::new(0);
         let pace = AtomicU64::new(0);
-        Self { order, terms, done, pace, inner: Mutex::default(), turn: Condvar::new() }
+        let (inner, turn) = (Mutex::default(), Condvar::new());
+        Self { order, terms, done, watch: None, pace, inner, turn }
+    }
+
+    /// Has this meter show how far it is.
+    pub(crate) fn watched_by(self, meter: &Meter) -> Self {
+        Self { watch: Watch::new(meter), ..self }
     }
 
     /// A job with a callback; all of its units must be added before the first can finish.

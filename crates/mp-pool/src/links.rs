@@ -43,6 +43,9 @@ const READY: u32 = 1;
 const FAILED: u32 = 2;
 const PANICKED: u32 = 3;
 
+/// Beside `DONE` and `PANICKED`: the worker leaves, and takes nothing more.
+const LEAVING: u32 = 1 << 8;
+
 /// What stands behind the bytes of a reply.
 pub(crate) struct Answer {
     end: u64,
@@ -57,6 +60,12 @@ impl Answer {
     pub(crate) fn done(id: u64, (begin, end): (u64, u64), items: u32, panicked: bool) -> Self {
         let kind = if panicked { PANICKED } else { DONE };
         Self { end, id, nanos: end.saturating_sub(begin), kind, items }
+    }
+
+    /// Says that the worker leaves after this.
+    pub(crate) fn leaving(mut self, leaving: bool) -> Self {
+        self.kind |= if leaving { LEAVING } else { 0 };
+        self
     }
 
     pub(crate) fn ready() -> Self {
@@ -108,6 +117,8 @@ pub(crate) struct RingLink {
     pub(crate) replies: Channel,
     pub(crate) line: Line,
     pub(crate) body: Body,
+    /// What interrupts a task that is asked to stop.
+    pub(crate) signal: Option<i32>,
 }
 
 impl Link for RingLink {
@@ -129,12 +140,13 @@ impl Link for RingLink {
         let Some(Message { mut bytes, fds }) = take(&self.replies)? else { return Ok(None) };
         let (id, nanos, kind, items) = cut(&mut bytes).ok_or(Broken)?;
         let end = cut_time(&mut bytes).ok_or(Broken)?;
+        let (kind, leaving) = (kind & !LEAVING, kind & LEAVING != 0);
         match kind {
             READY => Ok(Some(Reply::Ready)),
             FAILED => Ok(Some(Reply::Failed(String::from_utf8_lossy(&bytes).into_owned()))),
             DONE | PANICKED => {
                 let (panicked, result) = (kind == PANICKED, Message { bytes, fds });
-                Ok(Some(Reply::Done { id, items, nanos, end, panicked, result }))
+                Ok(Some(Reply::Done { id, items, nanos, end, panicked, leaving, result }))
             }
             _ => Err(Broken),
         }
@@ -156,6 +168,13 @@ impl Link for RingLink {
 
     fn ask_to_stop(&self, id: u64) {
         self.line.ask_to_stop(id);
+        if let Some(signal) = self.signal {
+            self.line.signal(id, || self.body.signal(signal));
+        }
+    }
+
+    fn interrupts(&self) -> bool {
+        self.signal.is_some()
     }
 
     fn usage(&self) -> Usage {

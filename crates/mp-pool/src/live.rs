@@ -10,7 +10,7 @@ use mp_wire::Deadline;
 use crate::core::{Core, Phase};
 use crate::dispatcher::{Dispatcher, Fleet};
 use crate::links::{Doorbell, RingLink};
-use crate::supervisor::{Newborn, Starter, Supervisor};
+use crate::supervisor::{Care, Newborn, Starter, Supervisor};
 use crate::sync::thread::{self, JoinHandle};
 use crate::terms::Terms;
 use crate::trace::PoolSpan;
@@ -36,6 +36,7 @@ impl Live {
         starter: Starter,
         max_tasks: Option<u64>,
         terms: Terms,
+        care: Care,
     ) -> Result<Self, Error> {
         let failed =
             |what, error: std::io::Error| Error::with_source(ErrorKind::Start, what, error);
@@ -51,6 +52,9 @@ impl Live {
             }
         }
 
+        if care.hooks.are_set() {
+            core.prepare_callbacks();
+        }
         let span = PoolSpan::begin(fleet.wanted);
         let mut newborn = Vec::new();
         for slot in 0..fleet.wanted {
@@ -67,7 +71,8 @@ impl Live {
             move || core.help()
         })
         .and_then(|helper| {
-            let mut supervisor = Supervisor::new(core.clone(), starter, watched, span.clone());
+            let mut supervisor =
+                Supervisor::new(core.clone(), starter, watched, span.clone(), care);
             for (slot, worker) in newborn.drain(..) {
                 supervisor.adopt(slot, worker);
             }

@@ -40,7 +40,7 @@ pub struct Stats {
 pub struct WorkerStats {
     /// Its process.
     pub pid: u32,
-    /// Its place in the pool.
+    /// Its number in the pool, see [`worker_id`](crate::worker_id).
     pub slot: usize,
     /// Tasks that it has done.
     pub tasks: u64,
@@ -62,7 +62,7 @@ pub struct WorkerStats {
 pub struct Span {
     /// The worker's process.
     pub pid: u32,
-    /// Its place in the pool.
+    /// Its number in the pool, see [`worker_id`](crate::worker_id).
     pub slot: usize,
     /// From the start of the pool to the beginning of the work, about.
     pub begin: Duration,

@@ -12,13 +12,16 @@ use mp_wire::{Deadline, poll};
 
 use crate::body::{Body, Thread};
 use crate::core::{Bell, Phase};
-use crate::dispatcher::{Remains, WorkerId};
+use crate::dispatcher::WorkerId;
+use crate::hooks::Hooks;
+use crate::limiter::Limiter;
 use crate::links::{Doorbell, RingLink};
 use crate::live::PoolCore;
+use crate::recipe::Recipe;
 use crate::task::Line;
 use crate::trace::{PoolSpan, WorkerSpan};
-use crate::worker::{Initializer, Post, initialize, live, work};
-use crate::{Backend, Error, ErrorKind, TaskError, loan};
+use crate::worker::{Post, live, work};
+use crate::{Backend, Error, ErrorKind, TaskError, loan, place};
 
 /// Makes workers.
 pub(crate) struct Starter {
@@ -26,14 +29,6 @@ pub(crate) struct Starter {
     bell: Doorbell,
     recipe: Recipe,
     backend: Backend,
-}
-
-/// What all workers of a pool begin and end with.
-#[derive(Debug, Default)]
-pub(crate) struct Recipe {
-    pub(crate) initializers: Vec<Initializer>,
-    pub(crate) exit: Option<u64>,
-    pub(crate) address_space: Option<u64>,
 }
 
 /// A worker that has just been started.
@@ -67,7 +62,7 @@ impl Starter {
 
     /// Does what workers begin with, here.
     pub(crate) fn initialize(&self) -> Result<(), String> {
-        initialize(&self.recipe.initializers)
+        place::inline(|| self.recipe.initialize())
     }
 
     pub(crate) fn bell(&self) -> &Doorbell {
@@ -89,15 +84,13 @@ impl Starter {
             replies: replies.clone(),
             bell: self.bell.clone(),
             slot,
-            initializers: self.recipe.initializers.clone(),
-            exit: self.recipe.exit,
-            address_space: self.recipe.address_space,
+            recipe: if threads { self.recipe.for_threads() } else { self.recipe.clone() },
         };
         let failed = "no worker can be started";
-        let body = if self.backend == Backend::Threads {
+        let body = if threads {
             let line = line.clone();
             let thread = Thread::spawn(move || {
-                live(post, Some(line));
+                place::within(post.place(), || live(post, Some(line)));
             });
             let thread =
                 thread.map_err(|error| Error::with_source(ErrorKind::Start, failed, error))?;
@@ -113,58 +106,24 @@ impl Starter {
     }
 }
 
-/// How many workers may die young, or at rest, before starting others is slowed down.
-const BURST: u32 = 64;
-
-/// How many may be started a second then.
-const RATE: u32 = 50;
-
-/// How many in a row may die before their initializer has run until the pool gives up, besides two for each slot.
-const STILLBORN: u32 = 8;
-
-/// Keeps a pool whose workers cannot live from starting them without end.
-///
-/// A worker that dies with a task does not count: the task is used up, so that has an end.
-struct Limiter {
-    tokens: f64,
-    refilled: Instant,
-    /// Workers in a row that died before they were ready.
-    stillborn: u32,
-    /// What the dispatcher had counted as ready when the last one of them died.
-    readied: u64,
+/// What is to be done about workers besides starting them.
+#[derive(Debug, Default)]
+pub(crate) struct Care {
+    pub(crate) hooks: Hooks,
+    /// How long a worker may take until it is ready.
+    pub(crate) initializer_timeout: Option<Duration>,
+    /// How many may be lost in what time.
+    pub(crate) max_restarts: Option<(u32, Duration)>,
 }
 
-impl Limiter {
-    fn new(now: Instant) -> Self {
-        Self { tokens: BURST.into(), refilled: now, stillborn: 0, readied: 0 }
-    }
-
-    fn note(&mut self, remains: Remains, readied: u64) {
-        if remains.expected || remains.task {
-            return;
-        }
-        self.tokens -= 1.0;
-        if remains.ready || readied != self.readied {
-            self.stillborn = 0;
-        }
-        self.readied = readied;
-        self.stillborn += u32::from(!remains.ready);
-    }
-
-    /// How long to wait before the next start.
-    fn delay(&mut self, now: Instant) -> Duration {
-        let passed = now.duration_since(self.refilled).as_secs_f64();
-        self.refilled = now;
-        self.tokens = (self.tokens + passed * f64::from(RATE)).min(BURST.into());
-        if self.tokens >= 0.0 {
-            return Duration::ZERO;
-        }
-        Duration::from_secs_f64(-self.tokens / f64::from(RATE))
-    }
-
-    fn is_hopeless(&self, slots: usize) -> bool {
-        self.stillborn as usize > STILLBORN as usize + 2 * slots
-    }
+/// A worker that has not been seen to end.
+#[derive(Clone)]
+struct Alive {
+    id: WorkerId,
+    body: Body,
+    span: WorkerSpan,
+    /// When it has to be ready, if that was not seen.
+    due: Option<Instant>,
 }
 
 /// What runs in the thread.
@@ -172,9 +131,10 @@ pub(crate) struct Supervisor {
     core: Arc<PoolCore>,
     starter: Starter,
     control: UnixStream,
-    alive: Vec<(WorkerId, Body, WorkerSpan)>,
+    alive: Vec<Alive>,
     span: PoolSpan,
     limiter: Limiter,
+    care: Care,
     /// Starts that failed in a row.
     failures: u32,
 }
@@ -185,9 +145,11 @@ impl Supervisor {
         starter: Starter,
         control: UnixStream,
         span: PoolSpan,
+        care: Care,
     ) -> Self {
-        let limiter = Limiter::new(Instant::now());
-        Self { core, starter, control, alive: Vec::new(), span, limiter, failures: 0 }
+        let limiter = Limiter::new(Instant::now(), care.max_restarts);
+        let alive = Vec::new();
+        Self { core, starter, control, alive, span, limiter, care, failures: 0 }
     }
 
     /// Gives a worker to the pool, or ends it if the pool has ended meanwhile.
@@ -200,13 +162,18 @@ impl Supervisor {
             body.wait();
             return;
         }
-        let link = RingLink { orders, replies, line, body: body.clone() };
+        let signal = self.starter.recipe.soft_signal;
+        let link = RingLink { orders, replies, line, body: body.clone(), signal };
         let id = state.dispatcher.add_worker(slot, link);
+        if let Some(notice) = self.care.hooks.on_up(state.dispatcher.stats_of(id)) {
+            self.core.announce(&mut state, notice);
+        }
         drop(state);
         // It may have said that it is ready before anybody knew of it.
         self.core.bell.ring();
         let span = self.span.worker(slot, body.pid());
-        self.alive.push((id, body, span));
+        let due = self.care.initializer_timeout.and_then(|most| Instant::now().checked_add(most));
+        self.alive.push(Alive { id, body, span, due });
     }
 
     pub(crate) fn run(mut self) {
@@ -218,39 +185,38 @@ impl Supervisor {
                 loan::release();
                 return;
             }
-            let trim = loan::trim().map_or(Deadline::NEVER, Deadline::after);
-            let deadline = self.fill().earlier(trim);
-            self.watch(deadline);
+            let trim = loan::trim().map(|after| Instant::now() + after);
+            let again = [self.fill(), self.hurry(), trim].into_iter().flatten().min();
+            self.watch(again.map_or(Deadline::NEVER, |at| {
+                Deadline::after(at.saturating_duration_since(Instant::now()))
+            }));
         }
     }
 
     /// Starts workers for the empty slots; gives the time at which to try again.
-    fn fill(&mut self) -> Deadline {
+    fn fill(&mut self) -> Option<Instant> {
         loop {
             let (slot, retire, wanted) = {
                 let mut state = self.core.lock();
                 if state.dispatcher.ended().is_some() || state.phase == Phase::Joined {
-                    return Deadline::NEVER;
+                    return None;
                 }
                 let dispatcher = &mut state.dispatcher;
                 let retire = dispatcher.retire();
                 let wanted = dispatcher.fleet().wanted;
-                let missing = dispatcher.working() < wanted;
+                // Who is let go has its place until it has ended: no more tasks run at once than were asked for.
+                let missing = dispatcher.living() < wanted;
                 (missing.then(|| dispatcher.vacancy()), retire, wanted)
             };
-            let Some(slot) = slot else {
-                return retire.map_or(Deadline::NEVER, |at| {
-                    Deadline::after(at.saturating_duration_since(Instant::now()))
-                });
-            };
-            if self.limiter.is_hopeless(wanted.max(self.alive.len())) {
-                let what = "workers die before they are ready to work";
-                self.give_up(Error::new(ErrorKind::Start, what));
-                return Deadline::NEVER;
+            let Some(slot) = slot else { return retire };
+            if let Some(why) = self.limiter.verdict(wanted.max(self.alive.len())) {
+                self.give_up(TaskError::Start(Error::new(ErrorKind::Start, why)));
+                return None;
             }
-            let delay = self.limiter.delay(Instant::now());
+            let now = Instant::now();
+            let delay = self.limiter.delay(now);
             if !delay.is_zero() {
-                return Deadline::after(delay);
+                return Some(now + delay);
             }
             match self.starter.start(slot) {
                 Ok(newborn) => {
@@ -260,28 +226,52 @@ impl Supervisor {
                 Err(error) => {
                     self.failures += 1;
                     if self.alive.is_empty() && self.failures > 8 {
-                        self.give_up(error);
-                        return Deadline::NEVER;
+                        self.give_up(TaskError::Start(error));
+                        return None;
                     }
-                    return Deadline::after(Duration::from_millis(2 << self.failures.min(9)));
+                    return Some(now + Duration::from_millis(2 << self.failures.min(9)));
                 }
             }
         }
     }
 
-    fn give_up(&mut self, error: Error) {
-        self.core.lock().dispatcher.end(TaskError::Start(error));
+    /// Ends the pool if an initializer takes too long; gives the time at which to look again.
+    fn hurry(&mut self) -> Option<Instant> {
+        let (now, most) = (Instant::now(), self.care.initializer_timeout?);
+        if self.alive.iter().any(|worker| worker.due.is_some_and(|due| due <= now)) {
+            let mut state = self.core.lock();
+            // It may have said that it is ready, and nobody has listened.
+            state.dispatcher.collect();
+            let mut late = false;
+            for worker in self.alive.iter_mut().filter(|worker| worker.due.is_some()) {
+                let is_starting = state.dispatcher.is_starting(worker.id);
+                late |= is_starting && worker.due.is_some_and(|due| due <= now);
+                worker.due = worker.due.filter(|_| is_starting);
+            }
+            drop(state);
+            self.core.disturb();
+            if late {
+                let message = format!("it takes longer than {most:?}");
+                self.give_up(TaskError::Initializer { message });
+                return None;
+            }
+        }
+        self.alive.iter().filter_map(|worker| worker.due).min()
+    }
+
+    fn give_up(&mut self, error: TaskError) {
+        self.core.lock().dispatcher.end(error);
         self.core.disturb();
     }
 
     /// Waits until a worker has died or somebody pokes, and buries the dead.
     fn watch(&mut self, deadline: Deadline) {
         let mut fds: Vec<BorrowedFd<'_>> = vec![self.control.as_fd()];
-        fds.extend(self.alive.iter().map(|(_, body, _)| body.sentinel()));
+        fds.extend(self.alive.iter().map(|worker| worker.body.sentinel()));
         let Ok(ready) = poll::readable(&fds, deadline) else {
             // Too many descriptors for a call, or no memory: look at each instead, now and then.
             std::thread::sleep(Duration::from_millis(10));
-            let dead: Vec<bool> = self.alive.iter().map(|(_, body, _)| !body.is_alive()).collect();
+            let dead: Vec<bool> = self.alive.iter().map(|worker| !worker.body.is_alive()).collect();
             return self.bury(&dead);
         };
         if ready.first().is_some_and(|&poked| poked) {
@@ -305,64 +295,23 @@ impl Supervisor {
             }
             !is_dead
         });
-        for (id, body, span) in buried {
+        for Alive { id, body, span, .. } in buried {
             let death = body.wait();
             let mut state = self.core.lock();
             let remains = state.dispatcher.bury(id, death);
             let readied = state.dispatcher.readied();
-            let (did, ended) = (state.dispatcher.last_ended(), state.dispatcher.ended().is_some());
+            let did = state.dispatcher.last_ended().filter(|_| remains.is_some());
+            let ended = state.dispatcher.ended().is_some();
+            if let Some(notice) = self.care.hooks.on_down(did.clone(), death) {
+                self.core.announce(&mut state, notice);
+            }
             drop(state);
             let lost = !ended && remains.is_some_and(|remains| !remains.expected);
-            span.end(death, lost, did.as_ref().filter(|_| remains.is_some()));
+            span.end(death, lost, did.as_ref());
             if let Some(remains) = remains {
-                self.limiter.note(remains, readied);
+                self.limiter.note(remains, readied, Instant::now());
             }
         }
         self.core.disturb();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const RESTED: Remains = Remains { expected: false, ready: true, task: false };
-
-    #[test]
-    fn workers_that_die_with_their_tasks_are_replaced_at_once() {
-        let now = Instant::now();
-        let mut limiter = Limiter::new(now);
-        for _ in 0..10_000 {
-            limiter.note(Remains { task: true, ..RESTED }, 0);
-            limiter.note(Remains { expected: true, ..RESTED }, 0);
-        }
-        assert!(limiter.delay(now).is_zero() && !limiter.is_hopeless(1));
-    }
-
-    #[test]
-    fn workers_that_die_at_rest_are_replaced_more_and_more_slowly() {
-        let now = Instant::now();
-        let mut limiter = Limiter::new(now);
-        for _ in 0..BURST {
-            limiter.note(RESTED, 0);
-        }
-        assert!(limiter.delay(now).is_zero());
-        limiter.note(RESTED, 0);
-        assert!(!limiter.delay(now).is_zero());
-        assert!(limiter.delay(now + Duration::from_secs(1)).is_zero());
-        assert!(!limiter.is_hopeless(1));
-    }
-
-    #[test]
-    fn workers_that_never_get_ready_are_given_up() {
-        let mut limiter = Limiter::new(Instant::now());
-        let stillborn = Remains { ready: false, ..RESTED };
-        for _ in 0..=STILLBORN + 2 {
-            assert!(!limiter.is_hopeless(1));
-            limiter.note(stillborn, 0);
-        }
-        assert!(limiter.is_hopeless(1));
-        limiter.note(stillborn, 1); // Another one was ready meanwhile.
-        assert!(!limiter.is_hopeless(1));
     }
 }

@@ -1,6 +1,7 @@
-//! What a worker asks of the system for itself.
+//! What a worker asks of the system for itself, and the pool for it.
 #![expect(unsafe_code, reason = "signal dispositions and limits are set through the C library")]
 
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use crate::transport::Usage;
@@ -37,6 +38,63 @@ pub(crate) fn limit_address_space(bytes: u64) {
     unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) };
 }
 
+/// Says whether a worker can be sent this signal and live: one that the kernel leaves to the process, and that is no report of a
+/// fault, which would come again and again.
+pub(crate) fn can_be_handled(signal: i32) -> bool {
+    let faults =
+        [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGSYS];
+    let ours = [libc::SIGKILL, libc::SIGSTOP, libc::SIGABRT, libc::SIGCHLD];
+    // Between the standard ones and `SIGRTMIN` are those of the C library.
+    let is_known =
+        (1..32).contains(&signal) || (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&signal);
+    is_known && !faults.contains(&signal) && !ours.contains(&signal)
+}
+
+/// Has a signal interrupt system calls and do nothing else, unless there is a handler for it.
+pub(crate) fn be_interrupted_by(signal: i32) {
+    extern "C" fn nothing(_: libc::c_int) {}
+    // SAFETY: all zeroes is a valid `sigaction`.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: `action` is writable.
+    let found = unsafe { libc::sigaction(signal, std::ptr::null(), &mut action) } == 0;
+    if !found || ![libc::SIG_DFL, libc::SIG_IGN].contains(&action.sa_sigaction) {
+        return;
+    }
+    // SAFETY: all zeroes is a valid `sigaction`, without flags: what is interrupted is not restarted.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = nothing as *const () as usize;
+    // SAFETY: the handler does nothing, which is safe at any time.
+    unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) };
+}
+
+/// Sends a signal to the process behind a pidfd; nothing happens if it has ended.
+pub(crate) fn send_signal(process: BorrowedFd<'_>, signal: i32) {
+    let none = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: the descriptor is open, and the kernel fills in what the null pointer leaves out.
+    unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal, none, 0) };
+}
+
+/// Has the kernel kill this process after this time.
+pub(crate) fn die_after(time: Duration) {
+    // SAFETY: all zeroes is a valid `sigevent`.
+    let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
+    event.sigev_notify = libc::SIGEV_SIGNAL;
+    event.sigev_signo = libc::SIGKILL;
+    let mut timer = std::ptr::null_mut();
+    // SAFETY: `event` is readable and `timer` is writable.
+    if unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, &mut timer) } != 0 {
+        return;
+    }
+    // Nothing at all would be never.
+    let time = time.max(Duration::from_nanos(1));
+    let seconds = libc::time_t::try_from(time.as_secs()).unwrap_or(libc::time_t::MAX);
+    let value = libc::timespec { tv_sec: seconds, tv_nsec: time.subsec_nanos().into() };
+    let once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let times = libc::itimerspec { it_interval: once, it_value: value };
+    // SAFETY: the call above has made `timer`; `times` is readable.
+    unsafe { libc::timer_settime(timer, 0, &times, std::ptr::null_mut()) };
+}
+
 /// What a process uses of memory and processor time.
 pub(crate) fn usage(pid: u32) -> Usage {
     Usage { resident: resident(pid), cpu: cpu(pid) }
@@ -45,9 +103,14 @@ pub(crate) fn usage(pid: u32) -> Usage {
 fn resident(pid: u32) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
     let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * page()?)
+}
+
+/// The size of a page of memory.
+pub(crate) fn page() -> Option<u64> {
     // SAFETY: takes no pointers.
     let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    Some(pages * u64::try_from(page).ok()?)
+    u64::try_from(page).ok()
 }
 
 fn cpu(pid: u32) -> Option<Duration> {

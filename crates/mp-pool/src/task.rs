@@ -14,13 +14,26 @@ use crate::batch::Batch;
 /// ```text
 /// 0   u64   where the worker is: number of the unit (its lower half), and the place of the task in it
 /// 8   u64   the unit that is asked to stop: its number (the lower half) + 1
+/// 16  u64   the unit that a signal may reach: its number (the lower half) + 1, or 0
+/// 24  u64   1 while the pool sends a signal
 /// ```
 ///
-/// The worker writes the first, the pool the second. Neither is trusted with more than the choice of a task to blame.
+/// The worker writes the first and the third, the pool the others. None is trusted with more than the choice of a task to blame.
+///
+/// A signal reaches the unit that it is meant for, or none. The pool says that it sends one, then looks whether the worker is at that unit;
+/// the worker says that it is not any more, then waits while one is being sent. Both write before they read, in one order for all, so
+/// that one of them sees the other.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
     at: View<AtomicU64>,
     stop: View<AtomicU64>,
+    open: View<AtomicU64>,
+    sending: View<AtomicU64>,
+}
+
+/// What stands in a line for a unit.
+fn mark(id: u64) -> u64 {
+    u64::from(id as u32) + 1
 }
 
 /// The length of a line.
@@ -30,13 +43,20 @@ const NOWHERE: u64 = u64::MAX;
 
 impl Line {
     pub(crate) fn bind(segment: &Segment, offset: usize) -> Result<Self, Error> {
-        Ok(Self { at: segment.bind(offset)?, stop: segment.bind(offset + 8)? })
+        Ok(Self {
+            at: segment.bind(offset)?,
+            stop: segment.bind(offset + 8)?,
+            open: segment.bind(offset + 16)?,
+            sending: segment.bind(offset + 24)?,
+        })
     }
 
     /// Forgets the worker that stood here before.
     pub(crate) fn clear(&self) {
         self.at.store(NOWHERE, Ordering::Relaxed);
         self.stop.store(0, Ordering::Relaxed);
+        self.open.store(0, Ordering::Relaxed);
+        self.sending.store(0, Ordering::Relaxed);
     }
 
     pub(crate) fn at(&self) -> (u32, u32) {
@@ -45,7 +65,37 @@ impl Line {
     }
 
     pub(crate) fn ask_to_stop(&self, id: u64) {
-        self.stop.store(u64::from(id as u32) + 1, Ordering::Release);
+        self.stop.store(mark(id), Ordering::Release);
+    }
+
+    fn is_asked_to_stop(&self, id: u64) -> bool {
+        self.stop.load(Ordering::Acquire) == mark(id)
+    }
+
+    /// Sends a signal while the worker is at this unit, or not at all.
+    pub(crate) fn signal(&self, id: u64, send: impl FnOnce()) {
+        self.sending.store(1, Ordering::SeqCst);
+        if self.open.load(Ordering::SeqCst) == mark(id) {
+            send();
+        }
+        self.sending.store(0, Ordering::SeqCst);
+    }
+
+    /// Signals may reach this unit from now on.
+    pub(crate) fn open(&self, id: u64) {
+        self.open.store(mark(id), Ordering::SeqCst);
+    }
+
+    /// No signal reaches this unit any more, nor the next one instead.
+    pub(crate) fn shut(&self, id: u64) {
+        self.open.store(0, Ordering::SeqCst);
+        while self.sending.load(Ordering::SeqCst) != 0 {
+            std::thread::yield_now();
+        }
+        if self.is_asked_to_stop(id) {
+            // One that was sent is delivered at the end of a system call, at the latest.
+            std::thread::yield_now();
+        }
     }
 
     fn go(&self, id: u64, place: u32) {
@@ -67,7 +117,10 @@ pub(crate) struct Run<'a> {
     pub(crate) from: u32,
     pub(crate) end: u32,
     /// `None` where all is handed over at the end.
-    hand_over: Option<&'a mut dyn FnMut(Batch)>,
+    /// Says whether it was the last, because the worker leaves.
+    hand_over: Option<&'a mut dyn FnMut(Batch) -> bool>,
+    /// No more of its tasks are to be run.
+    pub(crate) is_over: bool,
     since: Instant,
     stride: u32,
     left: u32,
@@ -78,11 +131,12 @@ impl<'a> Run<'a> {
         line: Option<&'a Line>,
         id: u64,
         (from, end): (u32, u32),
-        hand_over: &'a mut dyn FnMut(Batch),
+        hand_over: &'a mut dyn FnMut(Batch) -> bool,
     ) -> Self {
         let since = Instant::now();
         let hand_over = Some(hand_over);
-        let run = Self { line, id, from, end, hand_over, since, stride: 1, left: 1 };
+        let run =
+            Self { line, id, from, end, hand_over, is_over: false, since, stride: 1, left: 1 };
         run.go(from);
         run
     }
@@ -90,7 +144,8 @@ impl<'a> Run<'a> {
     /// Nobody follows.
     pub(crate) fn whole((from, end): (u32, u32)) -> Self {
         let since = Instant::now();
-        Self { line: None, id: 0, from, end, hand_over: None, since, stride: 1, left: 1 }
+        let (line, hand_over) = (None, None);
+        Self { line, id: 0, from, end, hand_over, is_over: false, since, stride: 1, left: 1 }
     }
 
     fn go(&self, place: u32) {
@@ -115,7 +170,7 @@ impl<'a> Run<'a> {
 
     pub(crate) fn hand_over(&mut self, batch: Batch) {
         if let Some(hand_over) = &mut self.hand_over {
-            hand_over(batch);
+            self.is_over = hand_over(batch);
         }
         self.since = Instant::now();
     }
@@ -161,8 +216,43 @@ pub(crate) fn enter(line: Option<&Line>, id: u64) {
 #[must_use]
 pub fn should_stop() -> bool {
     CURRENT.with_borrow(|current| {
-        current.as_ref().is_some_and(|(line, id)| {
-            line.stop.load(Ordering::Acquire) == u64::from(*id as u32) + 1
-        })
+        current.as_ref().is_some_and(|(line, id)| line.is_asked_to_stop(*id))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU32;
+    use std::thread;
+
+    #[test]
+    fn a_signal_is_sent_within_its_unit_or_not_at_all() {
+        let line = Line::bind(&Segment::create(1, LINE).unwrap(), 0).unwrap();
+        let (at, sent) = (AtomicU64::new(0), AtomicU32::new(0));
+        let astray = AtomicU32::new(0);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while sent.load(Ordering::Relaxed) < 200 {
+                    let id = at.fetch_add(1, Ordering::SeqCst) + 1;
+                    line.open(id);
+                    thread::yield_now();
+                    line.shut(id);
+                }
+            });
+            let mut last = 0;
+            while sent.load(Ordering::Relaxed) < 200 {
+                let id = at.load(Ordering::SeqCst);
+                line.signal(id, || {
+                    // As long as the other stays where it is, nothing is learned.
+                    sent.fetch_add(u32::from(id != last), Ordering::Relaxed);
+                    last = id;
+                    thread::yield_now();
+                    let is_there = at.load(Ordering::SeqCst) == id;
+                    astray.fetch_add(u32::from(!is_there), Ordering::Relaxed);
+                });
+            }
+        });
+        assert_eq!(astray.into_inner(), 0, "of two hundred");
+    }
 }

@@ -46,6 +46,8 @@ pub(crate) enum Reply {
         end: u64,
         /// At least one of them panicked.
         panicked: bool,
+        /// The worker ends after this, in order: what it has not done is for others.
+        leaving: bool,
         result: Message,
     },
 }
@@ -92,6 +94,11 @@ pub(crate) trait Link: Send {
 
     /// Asks the unit with this number to stop.
     fn ask_to_stop(&self, id: u64);
+
+    /// Asking a unit to stop also interrupts it, for which the time may be wrong: it has to be asked again.
+    fn interrupts(&self) -> bool {
+        false
+    }
 
     /// What the worker's process uses.
     fn usage(&self) -> Usage;

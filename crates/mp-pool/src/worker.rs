@@ -6,13 +6,16 @@ use mp_queue::channel::Channel;
 use mp_shared::segment::lingering;
 use mp_wire::{Deadline, Fd, Message};
 use serde::{Deserialize, Serialize};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::panic;
 
 use crate::batch::{Batch, Encoder};
 use crate::core::Bell;
 use crate::entry::{self, Thunk, chain};
+use crate::growth::Growth;
 use crate::links::{Answer, Doorbell, Order};
+use crate::place::{self, Place};
+use crate::recipe::Recipe;
 use crate::sys;
 use crate::task::{self, Line, Run};
 use crate::{loan, trace};
@@ -25,19 +28,14 @@ pub(crate) struct Post {
     pub(crate) bell: Doorbell,
     /// The place of the worker in its pool.
     pub(crate) slot: usize,
-    /// What runs before the first task, in this order.
-    pub(crate) initializers: Vec<Initializer>,
-    /// What runs when the worker is let go.
-    pub(crate) exit: Option<u64>,
-    pub(crate) address_space: Option<u64>,
+    pub(crate) recipe: Recipe,
 }
 
-/// A function to run before the first task, and its arguments.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Initializer {
-    pub(crate) entry: u64,
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) fds: Vec<Fd>,
+impl Post {
+    /// Where the worker stands.
+    pub(crate) fn place(&self) -> Place {
+        Place { number: self.slot, depth: self.recipe.depth }
+    }
 }
 
 /// Buffers that a large task has left are not kept.
@@ -54,8 +52,12 @@ pub(crate) fn work(post: Post) {
     sys::no_core_file();
     report_only_strangers();
     lingering::begin();
-    if let Some(bytes) = post.address_space {
+    if let Some(bytes) = post.recipe.address_space {
         sys::limit_address_space(bytes);
+    }
+    place::settle(post.place());
+    if let Some(signal) = post.recipe.soft_signal {
+        sys::be_interrupted_by(signal);
     }
     let line = post.bell.line(post.slot).ok();
     if !live(post, line) {
@@ -66,27 +68,27 @@ pub(crate) fn work(post: Post) {
 
 /// The life of a worker in whatever it lives; says whether it ended in order.
 pub(crate) fn live(post: Post, line: Option<Line>) -> bool {
-    let Post { orders, replies, bell, slot, initializers, exit, .. } = post;
-    let worker = Worker { replies, bell, line, slot };
+    let Post { orders, replies, bell, slot, recipe } = post;
+    let growth = RefCell::new(recipe.max_memory.and_then(Growth::new));
+    let interrupted = recipe.soft_signal.is_some();
+    let worker = Worker { replies, bell, line, slot, growth, interrupted };
 
-    if let Err(message) = initialize(&initializers) {
+    if let Err(message) = recipe.begin(slot) {
         return worker.say(&Answer::failed(), message.as_bytes());
     }
     let served = worker.say(&Answer::ready(), &[]) && worker.serve(&orders);
-    if let Some(exit) = exit.and_then(|exit| entry::initializer(exit).ok()) {
-        // Nobody waits for what becomes of it. If it panics, the report of that is all.
-        let _ = exit(&[], &[]);
-    }
+    recipe.finish();
     served
 }
 
-/// Does what comes before the first task.
-pub(crate) fn initialize(initializers: &[Initializer]) -> Result<(), String> {
-    for Initializer { entry, bytes, fds } in initializers {
-        let initialize = entry::initializer(*entry).map_err(|error| chain(&error))?;
-        in_task(|| initialize(bytes, fds))?;
-    }
-    Ok(())
+/// What is to come after an answer.
+#[derive(PartialEq)]
+enum After {
+    GoOn,
+    /// The worker has grown too large.
+    Leave,
+    /// The pool cannot be reached.
+    Fail,
 }
 
 struct Worker {
@@ -94,6 +96,10 @@ struct Worker {
     bell: Doorbell,
     line: Option<Line>,
     slot: usize,
+    /// Whether it should leave, if it has a bound.
+    growth: RefCell<Option<Growth>>,
+    /// Units that are asked to stop get a signal.
+    interrupted: bool,
 }
 
 impl Worker {
@@ -134,35 +140,51 @@ impl Worker {
                 let items = batch.items.min(left);
                 left -= items;
                 // If it fails, so does the last one, after which the worker ends.
-                self.answer(order.id, (std::mem::replace(&mut start, now), now), &batch, items);
+                self.answer(order.id, (std::mem::replace(&mut start, now), now), &batch, items)
+                    == After::Leave
             };
             task::enter(self.line.as_ref(), order.id);
+            let line = self.line.as_ref().filter(|_| self.interrupted);
+            if let Some(line) = line {
+                line.open(order.id);
+            }
             let range = (order.from, order.end);
             let mut run = Run::new(self.line.as_ref(), order.id, range, &mut hand_over);
             let batch = trace::tasks(self.slot, order.id, range, || {
                 in_task(|| thunk(&message.bytes, &message.fds, &mut run))
             });
+            if let Some(line) = line {
+                line.shut(order.id);
+            }
             message.fds.clear();
             message.bytes.clear();
             message.bytes.shrink_to(KEEP);
-            let answered = self.answer(order.id, (start, sys::now()), &batch, left);
-            if !answered {
-                return false;
+            if run.is_over {
+                return true;
+            }
+            match self.answer(order.id, (start, sys::now()), &batch, left) {
+                After::GoOn => {}
+                After::Leave => return true,
+                After::Fail => return false,
             }
         }
     }
 
-    fn answer(&self, id: u64, times: (u64, u64), batch: &Batch, items: u32) -> bool {
-        let answer = Answer::done(id, times, items, batch.panicked);
+    fn answer(&self, id: u64, times: (u64, u64), batch: &Batch, items: u32) -> After {
+        let leaving =
+            self.growth.borrow_mut().as_mut().is_some_and(|growth| growth.is_beyond(times.1));
+        let answer = Answer::done(id, times, items, batch.panicked).leaving(leaving);
         if let Err(error) = self.send(&answer, &batch.bytes, &batch.fds) {
             let mut failures = Encoder::<()>::new();
             for _ in 0..items {
                 failures.push_failure(&format!("the result cannot be sent: {error}"));
             }
             let failures = failures.finish().unwrap_or_default();
-            return self.say(&answer, &failures.bytes);
+            if !self.say(&answer, &failures.bytes) {
+                return After::Fail;
+            }
         }
-        true
+        if leaving { After::Leave } else { After::GoOn }
     }
 
     /// Sends what must be said; the worker ends if it cannot be said.
@@ -183,7 +205,8 @@ impl Worker {
     }
 }
 
-fn in_task<T>(run: impl FnOnce() -> T) -> T {
+/// Runs user code whose panic is the caller's to tell of.
+pub(crate) fn in_task<T>(run: impl FnOnce() -> T) -> T {
     IN_TASK.set(true);
     let result = run();
     IN_TASK.set(false);

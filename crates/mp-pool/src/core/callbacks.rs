@@ -79,7 +79,20 @@ impl<L: Link, B: Bell> Core<L, B> {
                 }
                 self.count_out(&mut self.lock());
             }
+            Due::Progress => {
+                if let Some(watch) = &job.watch {
+                    let show = || watch.show(|| job.tasks_done());
+                    let _ = catch_unwind(AssertUnwindSafe(show));
+                }
+            }
         }
+    }
+
+    /// Has something run in the thread for callbacks, which must have been prepared.
+    pub(crate) fn announce(&self, state: &mut State<L>, notice: Notice) {
+        state.callbacks += 1;
+        state.dispatcher.notify(&Arc::new(Job::new(Order::Finished)), vec![notice]);
+        self.have_called(state);
     }
 
     /// Wakes whoever runs callbacks, if there are any to run.

@@ -75,6 +75,36 @@ impl<L: Link> Dispatcher<L> {
         (self.fleet.wanted > self.fleet.least).then(|| again.unwrap_or(now + idle))
     }
 
+    /// A worker leaves by itself, between two tasks: what it has is given to others.
+    pub(super) fn part(&mut self, slot: usize) {
+        let Some(worker) = &mut self.workers[slot] else { return };
+        worker.dismiss();
+        for unit in self.take_all_back(slot).into_iter().rev() {
+            self.put(unit, true);
+        }
+        // What it has begun goes on with the first task that has no result. Units that are not kept have one task, which is done.
+        let Some(worker) = &mut self.workers[slot] else { return };
+        let (begun, rest) = worker.in_flight.drain(..).partition(|ticket| ticket.unit.is_kept());
+        worker.in_flight = rest;
+        let begun: VecDeque<Ticket> = begun;
+        for ticket in begun.into_iter().rev() {
+            self.release(slot, &ticket);
+            let (next, end) = (ticket.next, ticket.unit.parcel.end);
+            self.again(ticket, next, end);
+        }
+    }
+
+    /// The worker of this name, if it was not seen to end.
+    pub(super) fn worker(&self, id: WorkerId) -> Option<&Worker<L>> {
+        let worker = self.workers.get(id.slot)?.as_ref();
+        worker.filter(|worker| worker.generation == id.generation)
+    }
+
+    /// Says whether it is there, and its initializer has not run.
+    pub(crate) fn is_starting(&self, id: WorkerId) -> bool {
+        self.worker(id).is_some_and(|worker| !worker.ready)
+    }
+
     /// An empty slot for a worker, a new one if need be.
     pub(crate) fn vacancy(&mut self) -> usize {
         match self.workers.iter().position(Option::is_none) {
@@ -84,11 +114,6 @@ impl<L: Link> Dispatcher<L> {
                 self.workers.len() - 1
             }
         }
-    }
-
-    /// How many workers there are to which work can be given, now or when they are ready.
-    pub(crate) fn working(&self) -> usize {
-        self.workers.iter().flatten().filter(|worker| !worker.closing).count()
     }
 }
 

@@ -8,6 +8,9 @@ use super::*;
 /// How often resident memory and processor time are looked at.
 const WATCH: Duration = Duration::from_millis(10);
 
+/// How long after an interrupt comes the next one, at first and at last.
+const NUDGES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
 /// How often a unit is given out again whose worker died before it had begun a task of it.
 const BLAMELESS: u32 = 3;
 
@@ -128,7 +131,7 @@ impl<L: Link> Dispatcher<L> {
     }
 
     /// Gives out what remains of a unit again.
-    fn again(&mut self, mut ticket: Ticket, from: u32, end: u32) {
+    pub(super) fn again(&mut self, mut ticket: Ticket, from: u32, end: u32) {
         if (from, end) != (ticket.unit.parcel.from, ticket.unit.parcel.end) {
             ticket.split();
         }
@@ -255,6 +258,21 @@ impl<L: Link> Dispatcher<L> {
 }
 
 impl<L: Link> Worker<L> {
+    /// Asks a unit to stop; gives the time at which to ask again.
+    ///
+    /// Whoever is interrupted just before it begins to wait for something does not notice, so it is done again, ever more rarely.
+    fn nudge(&mut self, id: u64, now: Instant) -> Option<Instant> {
+        let before = self.nudged.filter(|&(unit, _, _)| unit == id && self.link.interrupts());
+        let (next, gap) = match before {
+            Some((_, next, _)) if now < next => return Some(next),
+            Some((_, _, gap)) => (now + gap, (2 * gap).min(NUDGES.1)),
+            None => (now + NUDGES.0, 2 * NUDGES.0),
+        };
+        self.link.ask_to_stop(id);
+        self.nudged = Some((id, next, gap));
+        self.link.interrupts().then_some(next)
+    }
+
     /// Says whether the unit that it runs has gone beyond its limits, or when that may be.
     ///
     /// Its task is thought to have begun when the worker last replied or got work, which is never before it did.
@@ -276,10 +294,10 @@ impl<L: Link> Worker<L> {
         }
         if let Some(soft) = terms.soft {
             let end = self.since + soft;
-            if now >= end {
-                self.link.ask_to_stop(id);
-            } else {
+            if now < end {
                 look_at(end);
+            } else if let Some(again) = self.nudge(id, now) {
+                look_at(again);
             }
         }
         if terms.memory.is_none() && terms.cpu.is_none() {

@@ -96,6 +96,11 @@ impl<L: Link> Dispatcher<L> {
         self.record.ended.back().cloned()
     }
 
+    /// What this worker has done so far, if it is there.
+    pub(crate) fn stats_of(&self, id: WorkerId) -> Option<WorkerStats> {
+        Some(self.worker(id)?.stats(id.slot, true))
+    }
+
     pub(crate) fn stats(&self) -> Stats {
         let living =
             self.workers.iter().enumerate().filter_map(|(slot, worker)| {

@@ -147,7 +147,7 @@ impl Play {
         let dispatcher = &mut self.dispatcher;
         if self.fakes[slot].is_none()
             && dispatcher.ended().is_none()
-            && dispatcher.working() < dispatcher.fleet().wanted
+            && dispatcher.living() < dispatcher.fleet().wanted
         {
             let new = Fake::default().ready();
             self.fakes[slot] = Some((new.clone(), dispatcher.add_worker(slot, new)));

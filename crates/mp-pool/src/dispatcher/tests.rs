@@ -57,7 +57,15 @@ impl Fake {
             let items = end - from - state.answered;
             state.at.1 = end;
             let result = Message { bytes: id.to_ne_bytes().into(), fds: Vec::new() };
-            state.replies.push_back(Reply::Done { id, items, nanos, end: nanos, panicked, result });
+            state.replies.push_back(Reply::Done {
+                id,
+                items,
+                nanos,
+                end: nanos,
+                panicked,
+                leaving: false,
+                result,
+            });
         }
     }
 
@@ -68,7 +76,15 @@ impl Fake {
             state.answered += items;
             state.at.1 = from + state.answered;
             let (nanos, panicked, result) = (1, false, Message::default());
-            state.replies.push_back(Reply::Done { id, items, nanos, end: nanos, panicked, result });
+            state.replies.push_back(Reply::Done {
+                id,
+                items,
+                nanos,
+                end: nanos,
+                panicked,
+                leaving: false,
+                result,
+            });
         }
     }
 
@@ -421,6 +437,7 @@ fn a_worker_that_talks_nonsense_is_ended() {
         nanos: 1,
         end: 1,
         panicked: false,
+        leaving: false,
         result: Message::default(),
     });
     dispatcher.collect();
@@ -649,7 +666,7 @@ fn a_pool_grows_with_its_work_and_shrinks_without() {
     let fake = Fake::default().ready();
     let slot = dispatcher.vacancy();
     dispatcher.add_worker(slot, fake.clone());
-    assert_eq!((slot, dispatcher.vacancy(), dispatcher.working()), (0, 1, 1));
+    assert_eq!((slot, dispatcher.vacancy(), dispatcher.living()), (0, 1, 1));
     dispatcher.collect();
     while fake.run(LONG) {
         assert!(dispatcher.retire().is_some() && !fake.0.lock().closed);
@@ -657,5 +674,5 @@ fn a_pool_grows_with_its_work_and_shrinks_without() {
     }
     dispatcher.retire();
     assert!(fake.0.lock().closed);
-    assert_eq!((dispatcher.working(), dispatcher.fleet().wanted), (0, 1));
+    assert_eq!((dispatcher.living(), dispatcher.fleet().wanted), (1, 1));
 }

@@ -101,7 +101,8 @@ impl Desk {
             let Parcel { id, bytes, .. } = parcel;
             let (items, nanos, end) = (1, 1, 1);
             let (panicked, result) = (how == Some(PANIC), Message { bytes, fds: Vec::new() });
-            if !self.reply(Reply::Done { id, items, nanos, end, panicked, result }) {
+            if !self.reply(Reply::Done { id, items, nanos, end, panicked, leaving: false, result })
+            {
                 break;
             }
             bell.ring();
@@ -254,7 +255,7 @@ impl Pool {
         let State { dispatcher, phase, .. } = &mut *state;
         if dispatcher.ended().is_some()
             || *phase == Phase::Joined
-            || dispatcher.working() >= dispatcher.fleet().wanted
+            || dispatcher.living() >= dispatcher.fleet().wanted
         {
             return false;
         }
