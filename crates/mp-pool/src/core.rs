@@ -198,15 +198,13 @@ impl<L: Link, B: Bell> Core<L, B> {
     }
 
     /// Takes units, which go to the workers that have room for them.
-    ///
-    /// Whoever pumps may sleep for longer than they may take: it has to know of limits.
     fn take(&self, state: &mut State<L>, units: impl IntoIterator<Item = Unit>) {
-        let mut limited = false;
         for unit in units {
-            limited |= unit.job.terms.are_limited();
             state.dispatcher.submit(unit);
         }
-        if limited && state.pump != Pump::Nobody && !cfg!(mp_bug = "pool_limit_unrung") {
+        // Whoever pumps may sleep for longer than a task may take that has just been handed out.
+        let is_timed = state.dispatcher.is_timed() && !cfg!(mp_bug = "pool_limit_unrung");
+        if is_timed && state.pump != Pump::Nobody {
             self.bell.ring();
         }
         if state.dispatcher.demand() || loan::is_untended() {

@@ -59,6 +59,8 @@ struct Play {
     dispatcher: Dispatcher<Fake>,
     fakes: [Option<(Fake, WorkerId)>; 2],
     jobs: [Arc<Job>; 2],
+    /// How many workers died while they had a unit to run.
+    deaths: u32,
 }
 
 /// The tasks of the jobs: a chunk of three and one alone; two alone, which are retried once.
@@ -81,7 +83,7 @@ impl Play {
         for (job, items) in [(0, 3), (1, 1), (0, 1), (1, 1)] {
             dispatcher.submit(unit_of(&jobs[job], items));
         }
-        Self { dispatcher, fakes, jobs }
+        Self { dispatcher, fakes, jobs, deaths: 0 }
     }
 
     /// Plays an event; `false` if it cannot happen now, or changes nothing.
@@ -108,8 +110,8 @@ impl Play {
                 _ => false,
             },
             Event::Die(slot) => match self.fakes[slot].take() {
-                Some((_, id)) => {
-                    self.dispatcher.bury(id, Death::Killed(9));
+                Some((fake, id)) => {
+                    self.bury(&fake, id);
                     self.stand_in(slot);
                     true
                 }
@@ -141,6 +143,11 @@ impl Play {
                 !ended
             }
         }
+    }
+
+    fn bury(&mut self, fake: &Fake, id: WorkerId) {
+        self.deaths += u32::from(!fake.is_free());
+        self.dispatcher.bury(id, Death::Killed(9));
     }
 
     fn stand_in(&mut self, slot: usize) {
@@ -193,7 +200,7 @@ impl Play {
                     while fake.run(LONG) {}
                     self.dispatcher.collect();
                     if fake.is_to_end() {
-                        self.dispatcher.bury(id, Death::Killed(9));
+                        self.bury(&fake, id);
                         self.fakes[slot] = None;
                     }
                 }
@@ -204,15 +211,22 @@ impl Play {
             self.dispatcher.collect();
         }
         assert_eq!(self.dispatcher.outstanding(), 0, "something is never done");
+        let mut died = 0;
         for (job, tasks) in self.jobs.iter().zip(TASKS) {
             assert!(job.is_done());
             let mut outcomes = 0;
-            while let Some(finished) = job.pop() {
-                let more = finished.more.iter().map(|part| part.items);
-                outcomes += finished.items + more.sum::<u32>();
+            while let Some(mut finished) = job.pop() {
+                let more = std::mem::take(&mut finished.more);
+                for part in std::iter::once(finished).chain(more) {
+                    outcomes += part.items;
+                    if matches!(part.outcome, Err(TaskError::Died { .. })) {
+                        died += part.items;
+                    }
+                }
             }
             assert_eq!((outcomes as usize, job.tasks_done() as usize), (tasks, tasks));
         }
+        assert!(died <= self.deaths, "a death cost more than the task at hand");
     }
 }
 

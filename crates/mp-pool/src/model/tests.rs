@@ -102,6 +102,24 @@ fn several_may_wait_for_one_job() {
 }
 
 #[test]
+fn results_come_one_by_one() {
+    explore(1, |pool| {
+        let takers = [&[WORK, WORK, PANIC][..], &[PANIC, WORK]].map(|tasks| {
+            pool.spawn(move |pool| {
+                let job = pool.submit(Terms::default(), tasks).unwrap();
+                for &how in tasks {
+                    let this = job.clone();
+                    assert!(pool.wait(&job, Deadline::NEVER, move |_| this.has_next()));
+                    assert_eq!(job.pop().unwrap().outcome.unwrap().bytes, [how]);
+                }
+            })
+        });
+        join(takers);
+        pool.close_and_join();
+    });
+}
+
+#[test]
 fn who_has_no_more_time_returns_and_the_others_go_on() {
     explore(2, |pool| {
         let long = pool.submit(Terms::default(), &[HANG]).unwrap();
