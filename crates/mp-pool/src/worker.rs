@@ -1,8 +1,9 @@
 //! What runs in a worker process.
 
 use mp_process::Panic;
-use mp_queue::GetError;
 use mp_queue::channel::Channel;
+use mp_queue::{ErrorKind, GetError, PutError};
+use mp_shared::fork;
 use mp_wire::{Deadline, Fd, Message};
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
@@ -65,7 +66,7 @@ pub(crate) fn work(post: Post) {
 /// The life of a worker in whatever it lives; says whether it ended in order.
 pub(crate) fn live(post: Post, line: Option<Line>) -> bool {
     let Post { orders, replies, bell, slot, initializers, exit, .. } = post;
-    let worker = Worker { replies, bell, line, slot };
+    let worker = Worker { replies, bell, line, slot, generation: fork::generation() };
 
     if let Err(message) = initialize(&initializers) {
         return worker.say(&Answer::failed(), message.as_bytes());
@@ -92,6 +93,8 @@ struct Worker {
     bell: Doorbell,
     line: Option<Line>,
     slot: usize,
+    /// The process that it is; a task may have forked another, which is no worker.
+    generation: u64,
 }
 
 impl Worker {
@@ -145,16 +148,21 @@ impl Worker {
     }
 
     fn answer(&self, id: u64, times: (u64, u64), batch: &Batch, items: u32) -> bool {
-        let answer = Answer::done(id, times, items, batch.panicked);
-        if let Err(error) = self.send(&answer, &batch.bytes, &batch.fds) {
-            let mut failures = Encoder::<()>::new();
-            for _ in 0..items {
-                failures.push_failure(&format!("the result cannot be sent: {error}"));
-            }
-            let failures = failures.finish().unwrap_or_default();
-            return self.say(&answer, &failures.bytes);
+        if fork::generation() != self.generation {
+            // The copy of this process that a task has forked comes out of it, too: the result is not its to give.
+            sys::end_at_once();
         }
-        true
+        let answer = Answer::done(id, times, items, batch.panicked);
+        let Err(error) = self.send(&answer, &batch.bytes, &batch.fds) else { return true };
+        let mut failures = Encoder::<()>::new();
+        let message = format!("the result cannot be sent: {}", chain(&error));
+        for _ in 0..items {
+            failures.push_failure(&message);
+        }
+        let failures = failures.finish().unwrap_or_default();
+        let said = self.say(&answer, &failures.bytes);
+        // Where the way itself is broken, as by a task that has closed its descriptors, another worker does better.
+        said && !matches!(&error, PutError::Failed(error) if error.kind() == ErrorKind::Io)
     }
 
     /// Sends what must be said; the worker ends if it cannot be said.
@@ -162,12 +170,11 @@ impl Worker {
         self.send(answer, bytes, &[]).is_ok()
     }
 
-    fn send(&self, answer: &Answer, bytes: &[u8], fds: &[Fd]) -> Result<(), String> {
+    fn send(&self, answer: &Answer, bytes: &[u8], fds: &[Fd]) -> Result<(), PutError> {
         if cfg!(mp_bug = "pool_bell_first") {
             self.bell.ring();
         }
-        let sent = self.replies.put(&[bytes, &answer.to_bytes()], fds, Deadline::NEVER);
-        sent.map_err(|error| chain(&error))?;
+        self.replies.put(&[bytes, &answer.to_bytes()], fds, Deadline::NEVER)?;
         if !cfg!(mp_bug = "pool_bell_first") {
             self.bell.ring();
         }
