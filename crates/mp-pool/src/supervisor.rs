@@ -18,7 +18,7 @@ use crate::live::PoolCore;
 use crate::task::Line;
 use crate::trace::{PoolSpan, WorkerSpan};
 use crate::worker::{Initializer, Post, initialize, live, work};
-use crate::{Backend, Error, ErrorKind, TaskError};
+use crate::{Backend, Death, Error, ErrorKind, TaskError};
 
 /// Makes workers.
 pub(crate) struct Starter {
@@ -177,6 +177,8 @@ pub(crate) struct Supervisor {
     limiter: Limiter,
     /// Starts that failed in a row.
     failures: u32,
+    /// How the last worker died that was not ready yet.
+    stillborn: Death,
 }
 
 impl Supervisor {
@@ -187,7 +189,16 @@ impl Supervisor {
         span: PoolSpan,
     ) -> Self {
         let limiter = Limiter::new(Instant::now());
-        Self { core, starter, control, alive: Vec::new(), span, limiter, failures: 0 }
+        Self {
+            core,
+            starter,
+            control,
+            alive: Vec::new(),
+            span,
+            limiter,
+            failures: 0,
+            stillborn: Death::Unknown,
+        }
     }
 
     /// Gives a worker to the pool, or ends it if the pool has ended meanwhile.
@@ -241,7 +252,8 @@ impl Supervisor {
                 });
             };
             if self.limiter.is_hopeless(wanted.max(self.alive.len())) {
-                let what = "workers die before they are ready to work";
+                let last = self.stillborn;
+                let what = format!("workers die before they are ready to work: the last {last}");
                 self.give_up(Error::new(ErrorKind::Start, what));
                 return Deadline::NEVER;
             }
@@ -312,6 +324,9 @@ impl Supervisor {
             let lost = !ended && remains.is_some_and(|remains| !remains.expected);
             span.end(death, lost, did.as_ref().filter(|_| remains.is_some()));
             if let Some(remains) = remains {
+                if !remains.ready {
+                    self.stillborn = death;
+                }
                 self.limiter.note(remains, readied);
             }
         }
