@@ -510,6 +510,12 @@ impl<L: Link> Worker<L> {
     }
 }
 
+/// The end of a span of time, and where the clock does not reach so far, a time that is not lived to see.
+fn after(start: Instant, time: Duration) -> Instant {
+    const AGES: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+    start + time.min(AGES)
+}
+
 mod fleet;
 mod limits;
 mod record;

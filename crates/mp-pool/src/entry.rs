@@ -186,6 +186,23 @@ pub(crate) fn caught(run: impl FnOnce() -> Result<(), String>) -> Result<(), Str
 }
 
 /// Makes a target from its type; only for entries, whose names are made where a value of the type exists.
+///
+/// What has bytes of its own is refused when the program is compiled, by every call:
+///
+/// ```compile_fail,E0080
+/// let by = 2;
+/// let _ = mp_pool::Pool::new(1).unwrap().map(move |x: u64| x * by, 0..3);
+/// ```
+///
+/// ```compile_fail,E0080
+/// let pointer: fn(u64) -> u64 = |x| x + 1;
+/// let _ = mp_pool::Pool::new(1).unwrap().imap_unordered(pointer, 0..3);
+/// ```
+///
+/// ```compile_fail,E0080
+/// let by = 2;
+/// let _ = mp_pool::Pool::new(1).unwrap().map_with(&5, move |x: &u64, y: u64| x * y * by, 0..3);
+/// ```
 pub(crate) fn rebuild<F: Copy>() -> F {
     const {
         assert!(

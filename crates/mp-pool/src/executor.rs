@@ -188,7 +188,8 @@ static REUSABLE: Mutex<Option<Arc<ProcessPoolExecutor>>> = Mutex::new(None);
 #[doc(alias = "get_reusable_executor")]
 pub fn reusable_executor(workers: usize) -> Result<Arc<ProcessPoolExecutor>, Error> {
     let mut reusable = REUSABLE.lock();
-    if let Some(executor) = reusable.as_ref().filter(|executor| executor.pool.is_open()) {
+    let open = reusable.as_ref().filter(|executor| workers > 0 && executor.pool.is_open());
+    if let Some(executor) = open {
         let missing = workers.saturating_sub(executor.pool.workers());
         if missing > 0 {
             executor.pool.grow(missing)?;

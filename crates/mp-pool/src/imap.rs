@@ -205,7 +205,8 @@ where
     fn next_until(&mut self, deadline: Deadline) -> Option<Result<R, TaskError>> {
         if !self.core.is_ours() {
             self.feed.stop();
-            return (std::mem::take(&mut self.ahead) > 0).then_some(Err(TaskError::Foreign));
+            let began = std::mem::take(&mut self.ahead) > 0;
+            return (began || self.refused.take().is_some()).then_some(Err(TaskError::Foreign));
         }
         loop {
             if let Some(result) = self.ready.pop_front() {

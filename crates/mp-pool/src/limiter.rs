@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use crate::Death;
 use crate::dispatcher::Remains;
 
 /// How many workers may die young, or at rest, before starting others is slowed down.
@@ -23,6 +24,8 @@ pub(crate) struct Limiter {
     refilled: Instant,
     /// Workers in a row that died before they were ready.
     stillborn: u32,
+    /// How the last of them ended.
+    pub(crate) last_stillborn: Death,
     /// What the dispatcher had counted as ready when the last one of them died.
     readied: u64,
     /// How many may be lost in what time, if the user says so.
@@ -33,8 +36,15 @@ pub(crate) struct Limiter {
 
 impl Limiter {
     pub(crate) fn new(now: Instant, most: Option<(u32, Duration)>) -> Self {
-        let tokens = BURST.into();
-        Self { tokens, refilled: now, stillborn: 0, readied: 0, most, lost: VecDeque::new() }
+        Self {
+            tokens: BURST.into(),
+            refilled: now,
+            stillborn: 0,
+            last_stillborn: Death::Unknown,
+            readied: 0,
+            most,
+            lost: VecDeque::new(),
+        }
     }
 
     /// A worker has died.
@@ -73,7 +83,8 @@ impl Limiter {
     /// Why no more workers should be started, if so.
     pub(crate) fn verdict(&self, slots: usize) -> Option<String> {
         if self.stillborn as usize > STILLBORN as usize + 2 * slots {
-            return Some("workers die before they are ready to work".to_owned());
+            let last = self.last_stillborn;
+            return Some(format!("workers die before they are ready to work: the last {last}"));
         }
         let (most, within) = self.most.filter(|&(most, _)| self.lost.len() > most as usize)?;
         Some(format!("more than {most} workers were lost within {within:?}"))

@@ -226,7 +226,7 @@ pub(crate) struct Doorbell {
 impl Doorbell {
     /// Makes a bell with a line for each of so many workers beside it.
     pub(crate) fn new(lines: usize) -> Result<Self, mp_shared::Error> {
-        Self::bind(Segment::create(KIND, LINE * (lines + 1))?)
+        Self::bind(Segment::create(KIND, LINE.saturating_mul(lines.saturating_add(1)))?)
     }
 
     /// How many workers have a line.

@@ -107,12 +107,16 @@ impl Live {
     }
 
     pub(crate) fn workers(&self) -> usize {
-        if self.core.is_inline() { 1 } else { self.core.lock().dispatcher.fleet().wanted }
+        match self.is_ours() {
+            true if self.core.is_inline() => 1,
+            true => self.core.lock().dispatcher.fleet().wanted,
+            false => 0,
+        }
     }
 
     /// For how many workers work should be cut.
     pub(crate) fn most_workers(&self) -> usize {
-        self.core.lock().dispatcher.fleet().most.max(1)
+        if self.is_ours() { self.core.lock().dispatcher.fleet().most.max(1) } else { 1 }
     }
 
     pub(crate) fn resize(&self, size: impl FnOnce(usize) -> usize) -> Result<(), Error> {

@@ -309,6 +309,9 @@ impl Supervisor {
             let lost = !ended && remains.is_some_and(|remains| !remains.expected);
             span.end(death, lost, did.as_ref());
             if let Some(remains) = remains {
+                if !remains.ready {
+                    self.limiter.last_stillborn = death;
+                }
                 self.limiter.note(remains, readied, Instant::now());
             }
         }

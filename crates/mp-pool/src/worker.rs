@@ -1,8 +1,9 @@
 //! What runs in a worker process.
 
 use mp_process::Panic;
-use mp_queue::GetError;
 use mp_queue::channel::Channel;
+use mp_queue::{ErrorKind, GetError, PutError};
+use mp_shared::fork;
 use mp_shared::segment::lingering;
 use mp_wire::{Deadline, Fd, Message};
 use serde::{Deserialize, Serialize};
@@ -71,7 +72,8 @@ pub(crate) fn live(post: Post, line: Option<Line>) -> bool {
     let Post { orders, replies, bell, slot, recipe } = post;
     let growth = RefCell::new(recipe.max_memory.and_then(Growth::new));
     let interrupted = recipe.soft_signal.is_some();
-    let worker = Worker { replies, bell, line, slot, growth, interrupted };
+    let generation = fork::generation();
+    let worker = Worker { replies, bell, line, slot, growth, interrupted, generation };
 
     if let Err(message) = recipe.begin(slot) {
         return worker.say(&Answer::failed(), message.as_bytes());
@@ -100,6 +102,8 @@ struct Worker {
     growth: RefCell<Option<Growth>>,
     /// Units that are asked to stop get a signal.
     interrupted: bool,
+    /// The process that it is; a task may have forked another, which is no worker.
+    generation: u64,
 }
 
 impl Worker {
@@ -171,20 +175,25 @@ impl Worker {
     }
 
     fn answer(&self, id: u64, times: (u64, u64), batch: &Batch, items: u32) -> After {
+        if fork::generation() != self.generation {
+            // The copy of this process that a task has forked comes out of it, too: the result is not its to give.
+            sys::end_at_once();
+        }
         let leaving =
             self.growth.borrow_mut().as_mut().is_some_and(|growth| growth.is_beyond(times.1));
         let answer = Answer::done(id, times, items, batch.panicked).leaving(leaving);
-        if let Err(error) = self.send(&answer, &batch.bytes, &batch.fds) {
-            let mut failures = Encoder::<()>::new();
-            for _ in 0..items {
-                failures.push_failure(&format!("the result cannot be sent: {error}"));
-            }
-            let failures = failures.finish().unwrap_or_default();
-            if !self.say(&answer, &failures.bytes) {
-                return After::Fail;
-            }
+        let done = if leaving { After::Leave } else { After::GoOn };
+        let Err(error) = self.send(&answer, &batch.bytes, &batch.fds) else { return done };
+        let mut failures = Encoder::<()>::new();
+        let message = format!("the result cannot be sent: {}", chain(&error));
+        for _ in 0..items {
+            failures.push_failure(&message);
         }
-        if leaving { After::Leave } else { After::GoOn }
+        let failures = failures.finish().unwrap_or_default();
+        let said = self.say(&answer, &failures.bytes);
+        // Where the way itself is broken, as by a task that has closed its descriptors, another worker does better.
+        let is_broken = matches!(&error, PutError::Failed(error) if error.kind() == ErrorKind::Io);
+        if said && !is_broken { done } else { After::Fail }
     }
 
     /// Sends what must be said; the worker ends if it cannot be said.
@@ -192,12 +201,11 @@ impl Worker {
         self.send(answer, bytes, &[]).is_ok()
     }
 
-    fn send(&self, answer: &Answer, bytes: &[u8], fds: &[Fd]) -> Result<(), String> {
+    fn send(&self, answer: &Answer, bytes: &[u8], fds: &[Fd]) -> Result<(), PutError> {
         if cfg!(mp_bug = "pool_bell_first") {
             self.bell.ring();
         }
-        let sent = self.replies.put(&[bytes, &answer.to_bytes()], fds, Deadline::NEVER);
-        sent.map_err(|error| chain(&error))?;
+        self.replies.put(&[bytes, &answer.to_bytes()], fds, Deadline::NEVER)?;
         if !cfg!(mp_bug = "pool_bell_first") {
             self.bell.ring();
         }

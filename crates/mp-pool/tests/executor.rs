@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use common::guarded;
 use mp_pool::{
     Death, ErrorKind, Future, FutureState, Pool, ProcessPoolExecutor, ReturnWhen, TaskError,
-    as_completed, should_stop, wait,
+    as_completed, reusable_executor, should_stop, wait,
 };
 use mp_queue::Queue;
+use serde::{Deserialize, Serialize, Serializer, ser};
 
 fn square(x: u64) -> u64 {
     x * x
@@ -30,6 +31,16 @@ fn exit(code: i32) {
 
 fn pid() -> u32 {
     std::process::id()
+}
+
+/// Does not serialize.
+#[derive(Debug, Deserialize)]
+struct Mute;
+
+impl Serialize for Mute {
+    fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        Err(ser::Error::custom("mute"))
+    }
 }
 
 /// Waits until it is told to go on.
@@ -91,6 +102,10 @@ fn fx_02_04_05_06_map() {
         let input = (0..).inspect(|_| {
             pulled.fetch_add(1, Ordering::Relaxed);
         });
+        // Several inputs are one of pairs.
+        let both = executor.pool().imap(|(a, b): (u64, u64)| a + b, (0..).zip(100..));
+        assert_eq!(both.take(3).flatten().collect::<Vec<_>>(), [100, 102, 104]);
+        assert_eq!(executor.pool().buffer_size(4).imap(square, []).count(), 0);
         let mut endless = executor.pool().buffer_size(4).imap(square, input);
         assert_eq!(pulled.load(Ordering::Relaxed), 4);
         assert_eq!(endless.next().unwrap().unwrap(), 0);
@@ -116,6 +131,16 @@ fn fx_10_11_limits_on_tasks_do_not_stop_a_backlog() {
             assert_eq!(future.result().unwrap(), square(x));
         }
         executor.shutdown().unwrap();
+        // Dropped with a backlog, it ends it.
+        let pool = Pool::builder().workers(1).max_tasks_per_child(1).build().unwrap();
+        let executor = ProcessPoolExecutor::from(pool);
+        let first = executor.submit(stay, (Queue::new().unwrap(),)).unwrap();
+        let futures: Vec<_> = (0..20).map(|x| executor.submit(square, (x,)).unwrap()).collect();
+        drop(executor);
+        assert!(matches!(first.result(), Err(TaskError::Terminated)));
+        for future in futures {
+            assert!(matches!(future.result(), Err(TaskError::Terminated)));
+        }
     });
 }
 
@@ -158,6 +183,10 @@ fn fx_16_workers_come_on_demand() {
 fn fx_19_25_what_does_not_serialize_and_what_dies_with_much_data() {
     guarded(|| {
         let executor = executor(2);
+        assert!(matches!(executor.submit(|_: Mute| 0, (Mute,)), Err(TaskError::Encode(_))));
+        let mute = executor.submit(|| Mute, ()).unwrap();
+        assert!(matches!(mute.result(), Err(TaskError::Remote { .. })));
+        assert_eq!(executor.submit(square, (2,)).unwrap().result().unwrap(), 4);
         let dead = executor
             .submit(|data: Vec<u8>| std::process::exit(i32::from(data[0])), (vec![7_u8; 4 << 20],))
             .unwrap();
@@ -245,6 +274,55 @@ fn fx_36_kill_workers() {
         assert!(matches!(future.result(), Err(TaskError::Terminated)));
         assert!(executor.submit(square, (1,)).is_err());
         executor.shutdown().unwrap();
+        // One that has never had a worker, and one that is broken.
+        let unused = self::executor(2);
+        unused.kill_workers();
+        unused.shutdown().unwrap();
+        let fail = || Err::<(), _>("no licence");
+        let broken = Pool::builder().workers(1).initializer(fail, ()).build().unwrap();
+        let broken = ProcessPoolExecutor::from(broken);
+        assert!(broken.pool().apply(square, (1,)).unwrap_err().is_broken_pool());
+        broken.kill_workers();
+        broken.shutdown().unwrap();
+        assert!(broken.submit(square, (1,)).unwrap_err().is_broken_pool());
+    });
+}
+
+/// What is false or empty is no error, and no error is taken for a result because it says nothing.
+#[test]
+fn fx_17_errors_without_a_word_are_errors() {
+    guarded(|| {
+        let executor = executor(1);
+        let silent = executor.submit(|| -> u32 { panic!("") }, ()).unwrap();
+        assert!(
+            matches!(silent.exception(), Some(TaskError::Panicked(p)) if p.message().is_empty())
+        );
+        let gone = executor.submit(exit, (0,)).unwrap();
+        assert!(matches!(gone.result(), Err(TaskError::Died { death: Death::Exited(0), .. })));
+        let own = executor.submit(|| Err::<(), ()>(()), ()).unwrap();
+        assert!(own.exception().is_none());
+        assert_eq!(own.result().unwrap(), Err(()));
+        assert!(!executor.submit(|| false, ()).unwrap().result().unwrap());
+        assert_eq!(executor.submit(|| None::<u8>, ()).unwrap().result().unwrap(), None);
+    });
+}
+
+/// The same executor, of the size asked for, as long as it works; another after that.
+#[test]
+fn a_reusable_executor_is_reused_grows_and_is_replaced() {
+    guarded(|| {
+        let first = reusable_executor(1).unwrap();
+        assert_eq!(first.submit(square, (3,)).unwrap().result().unwrap(), 9);
+        let second = reusable_executor(3).unwrap();
+        assert!(Arc::ptr_eq(&first, &second));
+        assert_eq!(second.pool().workers(), 3);
+        // It does not shrink under those who have it.
+        assert_eq!(reusable_executor(2).unwrap().pool().workers(), 3);
+        assert_eq!(reusable_executor(0).unwrap_err().kind(), ErrorKind::InvalidInput);
+        second.kill_workers();
+        let third = reusable_executor(1).unwrap();
+        assert!(!Arc::ptr_eq(&second, &third));
+        assert_eq!(third.submit(square, (4,)).unwrap().result().unwrap(), 16);
     });
 }
 
@@ -286,6 +364,17 @@ fn fu_03_timeouts() {
         go.put(&2).unwrap();
         assert!(future.exception_timeout(Duration::from_secs(60)).unwrap().is_none());
         assert_eq!(future.result_timeout(Duration::ZERO).unwrap(), 2);
+        assert!(matches!(future.result_timeout(Duration::ZERO), Err(TaskError::Taken)));
+        let mut failed = executor.submit(even, (1,)).unwrap();
+        let error = failed.exception_timeout(Duration::from_secs(60)).unwrap().unwrap();
+        assert!(error.is_failure() && !error.is_timeout());
+        assert!(matches!(failed.result_timeout(Duration::ZERO), Err(TaskError::Panicked(_))));
+        let running = executor.submit(stay, (go.clone(),)).unwrap();
+        until_running(&running);
+        let mut cancelled = executor.submit(square, (1,)).unwrap();
+        assert!(cancelled.cancel());
+        assert!(cancelled.exception_timeout(Duration::ZERO).unwrap().unwrap().is_cancelled());
+        assert!(cancelled.result_timeout(Duration::ZERO).unwrap_err().is_cancelled());
         assert!(matches!(future.result(), Err(TaskError::Taken)));
     });
 }
@@ -304,6 +393,13 @@ fn fu_04_a_waiting_thread_is_woken_by_the_result_and_by_a_cancel() {
             assert!(running.kill());
             let (first, second) = waits.join().unwrap();
             assert!(first.unwrap().is_cancelled() && second.unwrap().is_cancelled());
+        });
+        let go = Queue::<u32>::new().unwrap();
+        let running = executor.submit(stay, (go.clone(),)).unwrap();
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| running.result());
+            go.put(&6).unwrap();
+            assert_eq!(waits.join().unwrap().unwrap(), 6);
         });
     });
 }
@@ -351,6 +447,13 @@ fn fu_08_09_10_wait() {
         let both = early.not_done.into_iter().chain([fails]);
         let waited = wait(both, None, ReturnWhen::FirstException);
         assert_eq!((waited.done.len(), waited.not_done.len()), (1, 1));
+        // One that has failed already ends the wait at once; without a failure it is for all.
+        let at_once =
+            wait(waited.done.into_iter().chain(waited.not_done), None, ReturnWhen::FirstException);
+        assert_eq!((at_once.done.len(), at_once.not_done.len()), (1, 1));
+        let fine = (0..5).map(|x| executor.submit(square, (x,)).unwrap());
+        assert_eq!(wait(fine, None, ReturnWhen::FirstException).done.len(), 5);
+        let waited = at_once;
         go.put(&1).unwrap();
         let all =
             wait(waited.not_done.into_iter().chain(waited.done), None, ReturnWhen::AllCompleted);

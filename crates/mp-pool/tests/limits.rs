@@ -212,6 +212,83 @@ fn tasks_are_retried_by_policy() {
     });
 }
 
+/// W-16: one that is tried again does not overtake what is more urgent.
+#[test]
+fn what_is_tried_again_keeps_its_priority() {
+    guarded(|| {
+        let pool = Pool::new(1).unwrap();
+        let (here, go) = (Queue::<u64>::new().unwrap(), Queue::<u64>::new().unwrap());
+        let order = Queue::<u64>::new().unwrap();
+        let second_time = |here: Queue<u64>, go: Queue<u64>, order: Queue<u64>| {
+            let first = order.is_empty();
+            order.put(&100).unwrap();
+            here.put(&0).unwrap();
+            go.get().unwrap();
+            assert!(!first, "not yet");
+        };
+        let retry = Retry::times(1).on_panic();
+        let args = (here.clone(), go.clone(), order.clone());
+        let idle = pool.retry(retry).priority(-1).apply_async(second_time, args).unwrap();
+        here.get().unwrap();
+        let note = |order: Queue<u64>, x: u64| order.put(&x).unwrap();
+        let note = |x| pool.apply_async(note, (order.clone(), x)).unwrap();
+        let later: Vec<_> = (0..20).map(note).collect();
+        go.put(&0).unwrap();
+        go.put(&0).unwrap();
+        idle.get().unwrap();
+        later.into_iter().for_each(|later| later.get().unwrap());
+        let order: Vec<_> = std::iter::from_fn(|| order.try_get().ok()).collect();
+        assert_eq!(order, [100].into_iter().chain(0..20).chain([100]).collect::<Vec<_>>());
+    });
+}
+
+/// Limits of a pool hold for each call that has none of its own.
+#[test]
+fn limits_of_a_pool_hold_for_every_call() {
+    guarded(|| {
+        let polite = |_: u32| {
+            until_asked_to_stop();
+            7_u64
+        };
+        let limit = Duration::from_millis(10);
+        let pool = Pool::builder().workers(1).soft_timeout(limit).build().unwrap();
+        assert_eq!(pool.apply(polite, (0,)).unwrap(), 7);
+        assert_eq!(pool.submit(polite, (0,)).unwrap().result().unwrap(), 7);
+        assert_eq!(pool.chunk_size(1).map(polite, 0..3).unwrap(), [7; 3]);
+        // That of a call is in its place.
+        let ms = |ms: u64| (nap(ms), should_stop());
+        assert_eq!(
+            pool.soft_timeout(Duration::from_secs(3600)).apply(ms, (40,)).unwrap(),
+            (40, false)
+        );
+
+        let pool = Pool::builder().workers(1).cpu_limit(Duration::from_millis(50)).build().unwrap();
+        let before = pool.pids();
+        assert!(matches!(pool.apply(spin, (false,)), Err(TaskError::CpuLimit)));
+        assert_eq!(pool.apply(spin, (true,)).unwrap(), 0);
+        assert_ne!(pool.pids(), before, "another worker stands in");
+        // Each task has as much for itself, and sleeping uses none.
+        assert_eq!(pool.map(nap, [60; 3]).unwrap(), [60; 3]);
+
+        let pool = Pool::builder().workers(1).memory_limit(128 << 20).build().unwrap();
+        assert!(matches!(pool.apply(eat, (256 << 20,)), Err(TaskError::MemoryLimit { .. })));
+        assert_eq!(pool.apply(eat, (1 << 10,)).unwrap(), 1 << 10);
+        let pool = Pool::builder().workers(1).retry(Retry::times(2)).build().unwrap();
+        let tries = Queue::<u64>::new().unwrap();
+        let third_time = |tries: Queue<u64>| {
+            tries.put(&0).unwrap();
+            if tries.len() < 3 { std::process::exit(1) } else { tries.len() }
+        };
+        assert_eq!(pool.apply(third_time, (tries,)).unwrap(), 3);
+    });
+}
+
+fn until_asked_to_stop() {
+    while !should_stop() {
+        std::thread::yield_now();
+    }
+}
+
 /// W-16
 #[test]
 fn urgent_tasks_go_first() {
@@ -372,7 +449,7 @@ fn guided_chunks_are_right_for_any_length_and_pace() {
     });
 }
 
-/// W-08: an initializer that fails ends the pool; W-04, W-05, W-06, W-11 are in the tests of the pool.
+/// W-02
 #[test]
 fn a_worker_that_is_killed_at_rest_is_replaced() {
     guarded(|| {

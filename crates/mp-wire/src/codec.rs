@@ -274,7 +274,13 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8], fds: &[Fd]) -> Result<T, Error>
     match result {
         Ok((value, [])) => Ok(value),
         Ok((_, rest)) => Err(not_decoded::<T>(Ok(rest.len()))),
-        Err(error) => Err(not_decoded::<T>(Err(error))),
+        Err(error) => Err(match budget.exceeded() {
+            Some(what) => {
+                let what = format!("a message with a value of type `{}` {what}", type_name::<T>());
+                Error::new(ErrorKind::Decode, what)
+            }
+            None => not_decoded::<T>(Err(error)),
+        }),
     }
 }
 

@@ -21,17 +21,31 @@ const SPARE_ELEMENTS: u64 = 1 << 20;
 pub(crate) struct Budget {
     depth: Cell<u32>,
     elements: Cell<u64>,
+    /// What was too much; postcard keeps no text of an error.
+    exceeded: Cell<Option<&'static str>>,
 }
 
 impl Budget {
     pub(crate) fn new(bytes: usize) -> Self {
-        Self { depth: Cell::new(MAX_DEPTH), elements: Cell::new(bytes as u64 + SPARE_ELEMENTS) }
+        let (depth, elements) = (Cell::new(MAX_DEPTH), Cell::new(bytes as u64 + SPARE_ELEMENTS));
+        Self { depth, elements, exceeded: Cell::new(None) }
+    }
+
+    /// Says what was too much of a message that does not decode, if that was why.
+    pub(crate) fn exceeded(&self) -> Option<&'static str> {
+        self.exceeded.get()
+    }
+
+    #[cold]
+    fn exceed<E: Error>(&self, what: &'static str) -> E {
+        self.exceeded.set(Some(what));
+        E::custom(what)
     }
 
     /// Goes one level down for the time of `inside`.
     fn nest<T, E: Error>(&self, inside: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         let depth = self.depth.get();
-        self.depth.set(depth.checked_sub(1).ok_or_else(|| E::custom("nested too deeply"))?);
+        self.depth.set(depth.checked_sub(1).ok_or_else(|| self.exceed("is nested too deeply"))?);
         let result = inside();
         self.depth.set(depth);
         result
@@ -39,7 +53,8 @@ impl Budget {
 
     fn element<E: Error>(&self) -> Result<(), E> {
         let left = self.elements.get().checked_sub(1);
-        self.elements.set(left.ok_or_else(|| E::custom("more elements than the bytes justify"))?);
+        self.elements
+            .set(left.ok_or_else(|| self.exceed("has more elements than its bytes justify"))?);
         Ok(())
     }
 }
@@ -283,7 +298,9 @@ mod tests {
         let tree = nested(100);
         assert_eq!(encode(&tree).unwrap().decode::<Tree>().unwrap(), tree);
         let bytes = vec![1; 1_000_000];
-        assert_eq!(decode::<Tree>(&bytes, &[]).unwrap_err().kind(), ErrorKind::Decode);
+        let error = decode::<Tree>(&bytes, &[]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Decode);
+        assert!(error.to_string().ends_with("is nested too deeply"), "{error}");
     }
 
     #[test]
@@ -304,7 +321,9 @@ mod tests {
         let some = vec![Unit, Unit];
         assert_eq!(encode(&some).unwrap().decode::<Vec<Unit>>().unwrap(), some);
         let bomb = encode(&u64::MAX).unwrap().bytes;
-        assert_eq!(decode::<Vec<Unit>>(&bomb, &[]).unwrap_err().kind(), ErrorKind::Decode);
+        let error = decode::<Vec<Unit>>(&bomb, &[]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Decode);
+        assert!(error.to_string().ends_with("more elements than its bytes justify"), "{error}");
         assert_eq!(decode::<Vec<()>>(&bomb, &[]).unwrap_err().kind(), ErrorKind::Decode);
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mp_tests::guard;
 use mp_tests::leak::{self, LeakCheck};
+use multiproc::pool::{AsyncResult, ThreadPool};
 use multiproc::{
     Array, Connection, Event, Lock, Manager, Pool, Process, Queue, SharedMemory, StartMethod, pipe,
 };
@@ -13,7 +14,7 @@ use multiproc::{
 fn main() {
     // By fork first: the guard, like a pool, has a thread.
     case("processes by fork", || processes(StartMethod::Fork));
-    let _guard = guard::limit(Duration::from_secs(100));
+    let _guard = guard::limit(Duration::from_secs(300));
     // What is made once: the server that forks, thread-local buffers, the helper thread of pools.
     processes(StartMethod::Forkserver);
     pools();
@@ -28,6 +29,9 @@ fn main() {
     case("messages that nobody takes", messages_left);
     case("a backlog", backlog);
     case("pools", pools);
+    for (how, end) in ENDS {
+        case(how, || (0..200).for_each(|_| end()));
+    }
     case("managers", managers);
     case("named memory", named_memory);
 }
@@ -210,6 +214,100 @@ fn pools() {
     let pool = Pool::new(2).unwrap();
     pool.terminate();
     drop(pool);
+}
+
+/// Every way in which a pool comes to its end.
+const ENDS: [(&str, fn()); 14] = [
+    ("pools that were never used", || drop(Pool::new(2).unwrap())),
+    ("pools that are dropped", || drop(used())),
+    ("pools that are closed and joined", || {
+        let pool = used();
+        pool.close();
+        pool.join().unwrap();
+    }),
+    ("pools that are closed alone", || used().close()),
+    ("pools that are terminated at work", || {
+        let (pool, never) = at_work();
+        pool.terminate();
+        assert!(never.get().is_err());
+    }),
+    ("pools that are dropped at work, and results that outlive them", || {
+        let (pool, never) = at_work();
+        let mut results = pool.imap(|x: u32| x, 0..);
+        drop(pool);
+        assert!(never.get().is_err() && results.by_ref().last().unwrap().is_err());
+    }),
+    ("pools whose owner panics", || {
+        let owner = std::thread::Builder::new().spawn(|| {
+            let _at_work = at_work();
+            std::panic::resume_unwind(Box::new("on purpose"));
+        });
+        owner.unwrap().join().unwrap_err();
+    }),
+    ("pools whose worker is killed at rest", || {
+        let pool = used();
+        kill_at_once(pool.pids()[0]);
+        assert_eq!(pool.map(|x: u32| x, 0..10).map_or(10, |all| all.len()), 10);
+    }),
+    ("pools whose worker is killed at work", || {
+        let (pool, never) = at_work();
+        pool.pids().into_iter().for_each(kill_at_once);
+        assert!(never.get().is_err());
+        assert_eq!(pool.apply(|| 1, ()).unwrap(), 1);
+    }),
+    ("pools whose task is killed", || {
+        let (_pool, never) = at_work();
+        assert!(never.kill() && never.get().is_err());
+    }),
+    ("pools whose initializer fails", || {
+        let fail = || Err::<(), _>("on purpose");
+        let pool = Pool::builder().workers(2).initializer(fail, ()).build().unwrap();
+        assert!(pool.apply(|| 1, ()).is_err());
+    }),
+    ("pools that grow, shrink, and replace their workers", || {
+        let pool = Pool::builder().workers(1).max_tasks_per_child(2).build().unwrap();
+        pool.grow(1).unwrap();
+        assert_eq!(pool.map(|x: u32| x, 0..6).unwrap().len(), 6);
+        pool.shrink(1).unwrap();
+    }),
+    ("pools with callbacks", || {
+        let pool = Pool::new(1).unwrap();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let call = move |_: Result<&u32, &_>| sender.send(()).unwrap();
+        drop(pool.apply_async_with(|| 1, (), call).unwrap());
+        receiver.recv().unwrap();
+    }),
+    ("pools of threads", || {
+        let pool = ThreadPool::new(2).unwrap();
+        assert_eq!(pool.map(|x: u32| x, 0..10).unwrap().len(), 10);
+    }),
+];
+
+/// A pool that has worked.
+fn used() -> Pool {
+    let pool = Pool::new(2).unwrap();
+    assert_eq!(pool.map(|x: u32| x + 1, 0..10).unwrap().len(), 10);
+    drop(pool.apply_async(|| 1, ()).unwrap());
+    pool
+}
+
+/// A pool with a task that has begun and does not end.
+fn at_work() -> (Pool, AsyncResult<()>) {
+    let pool = Pool::new(2).unwrap();
+    let begun = Event::new().unwrap();
+    let forever = |begun: Event| {
+        begun.set();
+        std::thread::sleep(Duration::from_secs(3600));
+    };
+    let never = pool.apply_async(forever, (begun.clone(),)).unwrap();
+    begun.wait();
+    (pool, never)
+}
+
+#[expect(unsafe_code, reason = "sends a signal")]
+fn kill_at_once(pid: u32) {
+    // SAFETY: takes no pointers.
+    unsafe { libc::kill(pid.cast_signed(), libc::SIGKILL) };
 }
 
 fn managers() {

@@ -63,7 +63,7 @@ impl<L: Link> Dispatcher<L> {
             if worker.closing || !worker.ready || !worker.in_flight.is_empty() {
                 continue;
             }
-            let due = worker.since + idle;
+            let due = after(worker.since, idle);
             if due <= now {
                 worker.dismiss();
                 self.fleet.wanted -= 1;
@@ -72,7 +72,7 @@ impl<L: Link> Dispatcher<L> {
             }
         }
         // The busy ones may become idle at any time.
-        (self.fleet.wanted > self.fleet.least).then(|| again.unwrap_or(now + idle))
+        (self.fleet.wanted > self.fleet.least).then(|| again.unwrap_or_else(|| after(now, idle)))
     }
 
     /// A worker leaves by itself, between two tasks: what it has is given to others.

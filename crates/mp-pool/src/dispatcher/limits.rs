@@ -43,7 +43,7 @@ impl<L: Link> Dispatcher<L> {
         if delay.is_zero() {
             self.put(unit, true);
         } else {
-            self.delayed.push((now() + delay, unit));
+            self.delayed.push((after(now(), delay), unit));
         }
     }
 
@@ -286,14 +286,14 @@ impl<L: Link> Worker<L> {
         let mut look_at =
             |time: Instant| again = Some(again.map_or(time, |again: Instant| again.min(time)));
         if let Some(hard) = terms.hard {
-            let end = self.since + hard;
+            let end = after(self.since, hard);
             if now >= end {
                 return Err(TaskError::TimeLimit);
             }
             look_at(end);
         }
         if let Some(soft) = terms.soft {
-            let end = self.since + soft;
+            let end = after(self.since, soft);
             if now < end {
                 look_at(end);
             } else if let Some(again) = self.nudge(id, now) {
