@@ -78,15 +78,17 @@ fn a_task_that_closes_all_descriptors_costs_one_result_at_most() {
         for _ in 0..3 {
             pool.apply(close_all, ()).unwrap();
             assert_eq!(pool.map(square, 0..10).unwrap().len(), 10);
-            match pool.apply(large, ()) {
-                Err(TaskError::Remote { message, .. }) => {
-                    assert!(message.starts_with("the result cannot be sent: "), "{message}");
+            let results: Vec<_> = (0..3).map(|_| pool.apply(large, ())).collect();
+            assert!(results.iter().filter(|result| result.is_err()).count() <= 1);
+            for result in results {
+                match result {
+                    Ok(bytes) => assert!(bytes == large()),
+                    Err(TaskError::Remote { message, .. }) => {
+                        assert!(message.starts_with("the result cannot be sent: "), "{message}");
+                    }
+                    Err(error) => panic!("{error}"),
                 }
-                // It has noticed while it had nothing to do, and another stands in.
-                Ok(bytes) => assert_eq!(bytes.len(), 8 << 20),
-                Err(other) => panic!("{other:?}"),
             }
-            assert_eq!(pool.apply(large, ()).unwrap().len(), 8 << 20);
         }
         // A large argument is taken by the one who stands in.
         pool.apply(close_all, ()).unwrap();
