@@ -19,6 +19,8 @@ pub struct Captive {
     /// Where its list of robust locks is.
     head: usize,
     gone: bool,
+    /// A step takes it to the beginning or the end of a system call.
+    by_calls: bool,
 }
 
 /// How a step ended.
@@ -39,7 +41,7 @@ impl Captive {
         // SAFETY: attaches to another process; no memory of this one is involved.
         let seized = unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, 0, 0) };
         assert_eq!(seized, 0, "it cannot be seized: {}", std::io::Error::last_os_error());
-        let captive = Self { pid, head: robust_head(pid), gone: false };
+        let captive = Self { pid, head: robust_head(pid), gone: false, by_calls: false };
         if proc::state(pid) == Some('T') {
             // SAFETY: lets it leave the stop that it made itself; the next one is ours.
             unsafe { libc::kill(pid, libc::SIGCONT) };
@@ -49,6 +51,13 @@ impl Captive {
         let mut captive = captive;
         while !captive.has_stopped(0) {}
         captive
+    }
+
+    /// Lets it run from one system call to the next, where instructions between them are too many to be stepped through.
+    #[must_use]
+    pub fn by_calls(mut self) -> Self {
+        self.by_calls = true;
+        self
     }
 
     /// Steps it to the boundary and kills it there, or when it sleeps and `over` says that it has nothing left to do.
@@ -65,7 +74,7 @@ impl Captive {
             if boundary {
                 break;
             }
-            let call = counted && self.is_at_call();
+            let call = counted && (self.by_calls || self.is_at_call());
             match self.step() {
                 Stepped::Done => {}
                 Stepped::Gone => {
@@ -103,8 +112,9 @@ impl Captive {
     }
 
     fn step(&mut self) -> Stepped {
+        let how = if self.by_calls { libc::PTRACE_SYSCALL } else { libc::PTRACE_SINGLESTEP };
         // SAFETY: it is stopped under our trace; address and data are not used.
-        let result = unsafe { libc::ptrace(libc::PTRACE_SINGLESTEP, self.pid, 0, 0) };
+        let result = unsafe { libc::ptrace(how, self.pid, 0, 0) };
         assert_eq!(result, 0, "it cannot be stepped: {}", std::io::Error::last_os_error());
         let mut asleep = 0;
         loop {

@@ -423,15 +423,26 @@ fn robust_head() -> usize {
 
 /// The list of robust locks of a stopped child: first entry, offset, pending entry.
 pub(crate) fn read_held(pid: i32, head: usize) -> [usize; 3] {
-    let mut held = [0_usize; 3];
-    let local = libc::iovec { iov_base: held.as_mut_ptr().cast(), iov_len: size_of_val(&held) };
-    let remote = libc::iovec {
-        iov_base: ptr::with_exposed_provenance_mut(head),
-        iov_len: size_of_val(&held),
-    };
-    // SAFETY: writes to `held` alone, within its size.
+    read_words(pid, head)
+}
+
+/// Reads words of a process; zeroes where it has no memory.
+fn read_words<const N: usize>(pid: i32, at: usize) -> [usize; N] {
+    let mut words = [0; N];
+    let len = size_of_val(&words);
+    let local = libc::iovec { iov_base: words.as_mut_ptr().cast(), iov_len: len };
+    let remote = libc::iovec { iov_base: ptr::with_exposed_provenance_mut(at), iov_len: len };
+    // SAFETY: writes to `words` alone, within their size.
     unsafe { libc::process_vm_readv(pid, &raw const local, 1, &raw const remote, 1, 0) };
-    held
+    words
+}
+
+/// Says whether the mapping is memory that a pool lends for a large value. That is unmapped at any time, and what is in it is the
+/// business of who has the message alone.
+fn is_lent(start: usize) -> bool {
+    let pid = std::process::id().cast_signed();
+    let [_, version_and_kind] = read_words::<2>(pid, start);
+    version_and_kind.to_ne_bytes().ends_with(b"loan")
 }
 
 /// The shared mappings whose changes count as events, with what was last seen in them.
@@ -458,7 +469,8 @@ impl Regions {
             let end = usize::from_str_radix(end, 16).ok()?;
             let file = line.contains("/memfd:") || line.contains("/dev/shm/");
             let len = WATCHED.load(SeqCst).min(end.checked_sub(start)?);
-            (shared && (file || toy)).then(|| (start, vec![0; len]))
+            let watched = shared && (file || toy) && !is_lent(start);
+            watched.then(|| (start, vec![0; len]))
         });
         let mut regions = Self(starts.collect());
         regions.changed();

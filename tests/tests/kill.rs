@@ -194,6 +194,7 @@ scenarios![
     plain_put_many,
     pool_task,
     pool_chunk,
+    pool_loan,
     pool_start,
     joinable_put_alone,
     joinable_put_to_sleepers,

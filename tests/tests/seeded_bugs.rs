@@ -45,6 +45,29 @@ fn finds_in(bug: &str, scenarios: &[&[&str]], features: &[&str]) {
     assert!(found, "{bug} is not found:\n{account}");
 }
 
+/// Builds the pool's own tests with a mistake in the hand-over of the pump, and expects that its model says this.
+fn finds_in_model(bug: &str, wrong: &str) {
+    let _guard = guard::limit(Duration::from_secs(600));
+    let built = Command::new(env!("CARGO"))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["rustc", "--quiet", "-p", "mp-pool", "--lib", "--profile", "test"])
+        .arg("--message-format=json-render-diagnostics")
+        .arg("--target-dir")
+        .arg(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("seeded/model"))
+        .args(["--", "--cfg", &format!("mp_bug=\"{bug}\"")])
+        .env_remove("CARGO_BUILD_TARGET")
+        .output()
+        .unwrap();
+    let messages = String::from_utf8_lossy(&built.stdout);
+    let program =
+        messages.split("\"executable\":\"").last().and_then(|rest| rest.split('"').next());
+    assert!(built.status.success(), "the tests with {bug} do not build");
+    let output = Command::new(program.unwrap()).arg("model::").output().unwrap();
+    let account = String::from_utf8_lossy(&output.stdout);
+    println!("== {bug}\n{account}");
+    assert!(!output.status.success() && account.contains(wrong), "{bug} is not found");
+}
+
 fn build(bug: &str, features: &[&str]) -> PathBuf {
     // One directory for all: crates that the flag does not concern are still built again, but only the last is kept.
     let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("seeded").join(bug);
@@ -208,6 +231,12 @@ fn pipe_bell_taken() {
 
 #[test]
 #[ignore = "builds the helper program anew"]
+fn pool_loan_reused_early() {
+    finds_in_whole("pool_loan_reused_early", &[&["step", "pool_loan"]]);
+}
+
+#[test]
+#[ignore = "builds the helper program anew"]
 fn pool_bell_first() {
     finds_in_whole("pool_bell_first", &[&["step", "pool_task"]]);
 }
@@ -261,4 +290,34 @@ fn shelf_turn_first() {
 #[ignore = "builds the helper program anew"]
 fn pipe_discard_first() {
     finds("pipe_discard_first", &[&["step", "pipe_recv_of_the_last"]]);
+}
+
+#[test]
+#[ignore = "builds the tests of the pool anew"]
+fn pool_pump_kept() {
+    finds_in_model("pool_pump_kept", "callers sleep, and nobody pumps");
+}
+
+#[test]
+#[ignore = "builds the tests of the pool anew"]
+fn pool_bell_late() {
+    finds_in_model("pool_bell_late", "the pump sleeps, and there are replies");
+}
+
+#[test]
+#[ignore = "builds the tests of the pool anew"]
+fn pool_call_unsaid() {
+    finds_in_model("pool_call_unsaid", "a callback is due, and nobody runs it");
+}
+
+#[test]
+#[ignore = "builds the tests of the pool anew"]
+fn pool_called_unrung() {
+    finds_in_model("pool_called_unrung", "a caller sleeps, and what it waits for is there");
+}
+
+#[test]
+#[ignore = "builds the tests of the pool anew"]
+fn pool_limit_unrung() {
+    finds_in_model("pool_limit_unrung", "it has no end");
 }

@@ -7,9 +7,11 @@
 //! whole    sequence | tag 0
 //! framed   bytes of each task | for each task: how u8, bytes u64, descriptors u32 | tasks u32 | tag 1
 //! raw      the numbers | tag 2
+//! lent     bytes u64 | tag 3
 //! ```
 //!
-//! A value that is a vector of numbers is its bytes in its frame, too.
+//! A value that is a vector of numbers is its bytes in its frame, too. Where it is large, they are [lent](crate::loan), and in the frame is
+//! how many they are; and where all together is large, that is lent.
 //!
 //! The table comes last so that the bytes of a large value need not be moved to make room for it.
 
@@ -23,11 +25,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::job::Finished;
-use crate::{TaskError, plain};
+use crate::{TaskError, loan, plain};
 
 const WHOLE: u8 = 0;
 const FRAMED: u8 = 1;
 const RAW: u8 = 2;
+const LENT: u8 = 3;
 
 /// How a task went, in its frame.
 const DONE: u8 = 0;
@@ -67,6 +70,15 @@ fn encode_one<T: Serialize + 'static>(value: T, into: &mut Message) -> Result<()
         return encode_into(&value, into);
     }
     into.fds.clear();
+    if let Some(bytes) = plain::bytes_of(&value)
+        && let Some(lent) = loan::lend(bytes)
+    {
+        into.bytes.clear();
+        into.bytes.extend(bytes.len().to_ne_bytes());
+        into.fds.extend(lent);
+        plain::keep(value);
+        return Ok(());
+    }
     match plain::take_bytes(value) {
         Ok(bytes) => into.bytes = bytes,
         Err(value) => {
@@ -79,12 +91,24 @@ fn encode_one<T: Serialize + 'static>(value: T, into: &mut Message) -> Result<()
 
 /// Decodes what [`encode_one`] encoded.
 fn decode_one<T: DeserializeOwned + 'static>(bytes: &[u8], fds: &[Fd]) -> Item<T> {
-    let value = if plain::is_vector::<T>() {
+    let value = if plain::is_vector::<T>() && !fds.is_empty() {
+        borrowed(bytes, fds)
+    } else if plain::is_vector::<T>() {
         plain::read(bytes).map_or_else(|| malformed().and_then(|()| decode(&[], &[])), Ok)
     } else {
         decode(bytes, fds)
     };
     value.map_or_else(Item::Malformed, Item::Value)
+}
+
+/// Reads a vector that is not among the bytes: they tell its length.
+fn borrowed<T: DeserializeOwned + 'static>(bytes: &[u8], fds: &[Fd]) -> Result<T, mp_wire::Error> {
+    let Ok(len) = bytes.try_into().map(usize::from_ne_bytes) else {
+        return malformed().and_then(|()| decode(&[], &[]));
+    };
+    let segment = loan::borrow(fds)?;
+    let value = plain::copy_out(&segment, len).map_err(loan::unreadable)?;
+    value.map_or_else(|| decode(&[], &[]), Ok)
 }
 
 /// Collects values into a batch.
@@ -167,6 +191,14 @@ impl<T: Serialize + 'static> Encoder<T> {
             batch.bytes.extend(batch.items.to_ne_bytes());
             batch.bytes.push(FRAMED);
         }
+        if let Some(lent) = loan::lend(&batch.bytes) {
+            let len = batch.bytes.len();
+            batch.bytes.clear();
+            batch.bytes.extend(len.to_ne_bytes());
+            batch.bytes.push(LENT);
+            batch.bytes.shrink_to_fit();
+            batch.fds.extend(lent);
+        }
         Ok(batch)
     }
 }
@@ -216,6 +248,14 @@ fn read_with<T: DeserializeOwned + 'static>(
         values.for_each(|value| each(Item::Value(value)));
     };
     match bytes.split_last() {
+        Some((&LENT, len)) => {
+            let (fds, lent) = fds.split_at(fds.len().saturating_sub(2));
+            let bytes = borrowed::<Vec<u8>>(len, lent)?;
+            if bytes.last() == Some(&LENT) {
+                return malformed();
+            }
+            read_with(&bytes, fds, wanted, one, each)
+        }
         Some((&RAW, numbers)) => match plain::read::<Vec<T>>(numbers) {
             Some(values) => {
                 hand_out(values);

@@ -12,21 +12,20 @@
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle, ThreadId};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mp_shared::fork;
 use mp_wire::{Deadline, Message};
-use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::dispatcher::{Cancelled, Dispatcher, SLOW, Unit};
-use crate::job::{Due, Job, Notice, Order};
+use crate::job::{Due, Job, Notice};
+use crate::sync::thread::{self, JoinHandle, ThreadId};
+use crate::sync::{Condvar, Mutex, MutexGuard, after, is_past, left, now, sleep};
 use crate::task::Run;
 use crate::transport::Link;
-use crate::{TaskError, entry, place, trace};
+use crate::{TaskError, entry, loan, place, trace};
 
 /// Wakes the pump: workers ring it after each reply, and everyone who wants the pump to look again.
 pub(crate) trait Bell: Send + Sync {
@@ -194,166 +193,25 @@ impl<L: Link, B: Bell> Core<L, B> {
             self.run_here(units);
             return Ok(());
         }
+        self.take(&mut state, units);
+        Ok(())
+    }
+
+    /// Takes units, which go to the workers that have room for them.
+    ///
+    /// Whoever pumps may sleep for longer than they may take: it has to know of limits.
+    fn take(&self, state: &mut State<L>, units: impl IntoIterator<Item = Unit>) {
+        let mut limited = false;
         for unit in units {
+            limited |= unit.job.terms.are_limited();
             state.dispatcher.submit(unit);
         }
-        if state.dispatcher.demand() {
-            self.poke();
-        }
-        Ok(())
-    }
-
-    /// Takes all units of a job with a callback.
-    pub(crate) fn submit_with_callback(
-        &self,
-        job: &Arc<Job>,
-        units: Vec<Unit>,
-    ) -> Result<(), TaskError> {
-        let mut state = self.lock();
-        state.admits(true)?;
-        state.callbacks += 1;
-        if self.is_inline() {
-            MutexGuard::unlocked(&mut state, || self.run_here(units));
-        } else {
-            for unit in units {
-                state.dispatcher.submit(unit);
-            }
-        }
-        if state.dispatcher.demand() {
-            self.poke();
-        }
-        state.dispatcher.call_back_if_empty(job);
-        self.hand_over(&mut state);
-        Ok(())
-    }
-
-    /// Starts the thread that runs callbacks, the first time.
-    pub(crate) fn prepare_callbacks(self: &Arc<Self>)
-    where
-        L: 'static,
-        B: 'static,
-    {
-        let mut state = self.lock();
-        if state.crier != Crier::Unborn || state.stop {
-            return;
-        }
-        let core = self.clone();
-        let thread = thread::Builder::new().name("pool-callbacks".to_owned());
-        state.crier = match thread.spawn(move || core.cry()) {
-            Ok(thread) => {
-                let id = thread.thread().id();
-                state.threads.push(thread);
-                Crier::Alive(id)
-            }
-            Err(_) => Crier::Gone,
-        };
-    }
-
-    /// The life of the thread that runs callbacks.
-    fn cry(&self) {
-        let mut state = self.lock();
-        loop {
-            if let Some((job, due)) = state.dispatcher.take_callback() {
-                MutexGuard::unlocked(&mut state, || self.call(&job, due));
-            } else if state.stop {
-                break;
-            } else {
-                self.crier.wait(&mut state);
-            }
-        }
-        state.crier = Crier::Gone;
-        drop(state);
-        self.disturb();
-    }
-
-    /// Runs what is due of a job, under no lock.
-    fn call(&self, job: &Arc<Job>, due: Due) {
-        match due {
-            Due::Callback(callback) => {
-                callback(job);
-                self.called(job);
-            }
-            Due::Notices(notices) => {
-                for notice in notices {
-                    // Whoever panics there is told of nobody; the others are told all the same.
-                    let _ = catch_unwind(AssertUnwindSafe(notice));
-                }
-                self.count_out(&mut self.lock());
-            }
-            Due::Progress => {
-                if let Some(watch) = &job.watch {
-                    let show = || watch.show(|| job.tasks_done());
-                    let _ = catch_unwind(AssertUnwindSafe(show));
-                }
-            }
-        }
-    }
-
-    /// Wakes whoever runs callbacks, if there are any to run.
-    fn have_called(&self, state: &State<L>) {
-        if state.dispatcher.has_callbacks() {
-            match state.crier {
-                Crier::Alive(_) => self.crier.notify_one(),
-                Crier::Unborn | Crier::Gone => self.helper.notify_one(),
-            };
-        }
-    }
-
-    /// Says whether this is the thread that runs callbacks.
-    pub(crate) fn is_in_callback(&self) -> bool {
-        let (state, this) = (self.lock(), thread::current().id());
-        state.crier == Crier::Alive(this) || state.helper == Some(this)
-    }
-
-    /// Notes that a callback has run, and wakes those who wait for it.
-    pub(crate) fn called(&self, job: &Arc<Job>) {
-        let mut state = self.lock();
-        let notices = job.called();
-        if !notices.is_empty() {
-            state.dispatcher.notify(job, notices);
-        }
-        job.turn.notify_all();
-        self.count_out(&mut state);
-    }
-
-    /// A callback, or the notices of a job, have run: whoever waits for that looks again.
-    fn count_out(&self, state: &mut State<L>) {
-        state.callbacks = state.callbacks.saturating_sub(1);
-        for job in &state.waiting {
-            job.turn.notify_all();
-        }
-        if state.pump != Pump::Nobody {
+        if limited && state.pump != Pump::Nobody && !cfg!(mp_bug = "pool_limit_unrung") {
             self.bell.ring();
         }
-    }
-
-    /// Has something run when a job is done, outside of all locks; here and now if it is.
-    pub(crate) fn notify(self: &Arc<Self>, job: &Arc<Job>, notice: Notice)
-    where
-        L: 'static,
-        B: 'static,
-    {
-        if !job.is_done() {
-            self.prepare_callbacks();
+        if state.dispatcher.demand() || loan::is_untended() {
+            self.poke();
         }
-        let mut state = self.lock();
-        match job.notify(notice) {
-            Ok(first) => {
-                state.callbacks += usize::from(first);
-                self.hand_over(&mut state);
-            }
-            Err(notice) => {
-                drop(state);
-                notice();
-            }
-        }
-    }
-
-    /// Has something run in the thread for callbacks, which must have been prepared.
-    pub(crate) fn announce(&self, state: &mut State<L>, notice: Notice) {
-        state.callbacks += 1;
-        state.dispatcher.notify(&Arc::new(Job::new(Order::Finished)), vec![notice]);
-        self.have_called(state);
     }
 
     /// Cancels a job.
@@ -400,7 +258,7 @@ impl<L: Link, B: Bell> Core<L, B> {
             if ready(&state) {
                 break true;
             }
-            if looked && deadline.is_past() {
+            if looked && is_past(deadline) {
                 break false;
             }
             looked = true;
@@ -417,7 +275,9 @@ impl<L: Link, B: Bell> Core<L, B> {
                 state.waiting.remove(at);
             }
         };
-        self.hand_over(&mut state);
+        if !cfg!(mp_bug = "pool_pump_kept") {
+            self.hand_over(&mut state);
+        }
         result
     }
 
@@ -432,23 +292,24 @@ impl<L: Link, B: Bell> Core<L, B> {
         loop {
             let seen = self.bell.value();
             let progress = state.dispatcher.collect();
+            let seen = if cfg!(mp_bug = "pool_bell_late") { self.bell.value() } else { seen };
             state.pumped += 1;
             self.have_called(state);
-            if done(state) || deadline.is_past() {
+            if done(state) || is_past(deadline) {
                 break;
             }
             if progress.any {
                 continue;
             }
             let mut until = deadline;
-            let mut soon = progress.again.map(|at| at.saturating_duration_since(Instant::now()));
+            let mut soon = progress.again.map(|at| at.saturating_duration_since(now()));
             if progress.uneven {
                 soon = Some(soon.map_or(SLOW, |soon| soon.min(SLOW)));
             }
             if let Some(soon) = soon
-                && deadline.remaining().is_none_or(|left| left > soon)
+                && left(deadline).is_none_or(|left| left > soon)
             {
-                until = Deadline::after(soon);
+                until = after(soon);
             }
             let hurry = who == Pump::Caller;
             MutexGuard::unlocked(state, || self.bell.wait(seen, until, hurry));
@@ -551,6 +412,18 @@ impl<L: Link> State<L> {
         }
     }
 
+    /// Callers wait while nobody pumps.
+    #[cfg(test)]
+    pub(crate) fn is_stranded(&self) -> bool {
+        self.pump == Pump::Nobody && !self.waiting.is_empty()
+    }
+
+    /// Somebody pumps.
+    #[cfg(test)]
+    pub(crate) fn is_pumped(&self) -> bool {
+        self.pump != Pump::Nobody
+    }
+
     /// There are callbacks, and no other thread that runs them.
     fn has_callbacks_for_helper(&self) -> bool {
         self.dispatcher.has_callbacks() && !matches!(self.crier, Crier::Alive(_))
@@ -582,12 +455,5 @@ impl<L: Link> State<L> {
     }
 }
 
-/// Sleeps on a condition, until the deadline.
-pub(crate) fn sleep<T>(condition: &Condvar, guard: &mut MutexGuard<'_, T>, deadline: Deadline) {
-    match deadline.remaining() {
-        None => condition.wait(guard),
-        Some(left) => {
-            condition.wait_for(guard, left);
-        }
-    }
-}
+mod callbacks;
+mod end;

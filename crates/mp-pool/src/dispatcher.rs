@@ -14,7 +14,7 @@
 //! taken are still in its ring and are taken back. What remains is the one that it had taken and not answered.
 //!
 //! A worker has one unit to run and some queued, so that it need not wait for us between two: more of them
-//! the shorter they are, about [`AHEAD`] worth of time. When that was too many, the next idle worker gets them back.
+//! the shorter they are, see [`share`]. When that was too many, the next idle worker gets them back.
 
 use record::{Account, Done, Record};
 use std::collections::VecDeque;
@@ -24,25 +24,10 @@ use std::time::{Duration, Instant};
 use crate::job::{Due, Finished, Job, Notice, Outcome};
 use crate::meter::Watch;
 use crate::parts::Parts;
+use crate::sync::now;
 use crate::terms::{Failure, Terms};
 use crate::transport::{Broken, Link, Parcel, Reply, Unsent};
 use crate::{Death, TaskError};
-
-/// How much work, in time, is sent ahead to a worker.
-const AHEAD: Duration = Duration::from_micros(200);
-
-/// The fewest and the most units that a worker has, the running one included.
-const DEPTH: (u64, u64) = (2, 64);
-
-/// The most bytes that are sent ahead to a worker, beyond its second unit.
-const AHEAD_BYTES: usize = 1 << 20;
-
-/// What it takes to wake a worker that sleeps, about; and how long one looks for work before it does.
-const WAKING: Duration = Duration::from_micros(50);
-const AWAKE: Duration = Duration::from_micros(30);
-
-/// What a unit is thought to take before one has been seen: long enough to be worth waking somebody for.
-const UNKNOWN: Duration = Duration::from_millis(1);
 
 /// A worker that has not replied for so long is taken for slow, whatever it did before.
 pub(crate) const SLOW: Duration = Duration::from_millis(1);
@@ -143,54 +128,6 @@ struct Worker<L> {
     cpu: Option<(Instant, Duration)>,
 }
 
-impl<L> Worker<L> {
-    fn depth(&self) -> u64 {
-        let ahead = u64::try_from(AHEAD.as_nanos()).unwrap_or(u64::MAX);
-        ahead.checked_div(self.pace).map_or(DEPTH.0, |units| units.clamp(DEPTH.0, DEPTH.1))
-    }
-
-    fn has_room(&self) -> bool {
-        let count = self.in_flight.len() as u64;
-        !self.closing
-            && !self.full
-            && count < self.depth()
-            && (count < DEPTH.0 || self.bytes < AHEAD_BYTES)
-    }
-
-    /// In how many nanoseconds it would begin another unit, about.
-    ///
-    /// A worker that has just been at work looks for more before it sleeps. Short units are better queued there than given to one
-    /// that has to be woken.
-    fn start_in(&self, now: Instant) -> u128 {
-        let queued = self.in_flight.len() as u128;
-        let pace = if self.pace == 0 { UNKNOWN.as_nanos() } else { self.pace.into() };
-        let asleep = queued == 0 && now.duration_since(self.since) > AWAKE;
-        let first = match (self.ready, asleep) {
-            (false, _) => UNKNOWN.as_nanos(),
-            (true, true) => WAKING.as_nanos(),
-            (true, false) => 0,
-        };
-        first + queued * pace
-    }
-
-    /// How many of its units it cannot be running: they may go to another.
-    fn spare(&self) -> usize {
-        self.in_flight.len().saturating_sub(usize::from(self.ready))
-    }
-
-    /// What it has queued looks long enough to be worth giving to another.
-    fn is_behind(&self, now: Instant) -> bool {
-        let expected = self.pace.saturating_mul(self.in_flight.len() as u64);
-        self.spare() > 0
-            && (u128::from(expected) > AHEAD.as_nanos() / 2
-                || now.duration_since(self.since) >= SLOW)
-    }
-
-    fn note(&mut self, nanos: u64) {
-        self.pace = if self.pace == 0 { nanos.max(1) } else { (self.pace * 7 + nanos) / 8 + 1 };
-    }
-}
-
 /// What a dead worker leaves behind, for whoever starts the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Remains {
@@ -254,7 +191,7 @@ impl<L: Link> Dispatcher<L> {
             readied: 0,
             max_tasks,
             ended: None,
-            started: Instant::now(),
+            started: now(),
             epoch: crate::sys::now(),
             record: Record::default(),
             callbacks: VecDeque::new(),
@@ -274,10 +211,10 @@ impl<L: Link> Dispatcher<L> {
             bytes: 0,
             tasks: 0,
             pace: 0,
-            since: Instant::now(),
+            since: now(),
             full: false,
             doomed: None,
-            born: Instant::now(),
+            born: now(),
             account: Account::default(),
             nudged: None,
             cpu: None,
@@ -343,7 +280,7 @@ impl<L: Link> Dispatcher<L> {
                 Ok(None) => return any,
                 Ok(Some(Reply::Ready)) => {
                     worker.ready = true;
-                    worker.since = Instant::now();
+                    worker.since = now();
                     self.readied += 1;
                     self.record_ready(slot);
                 }
@@ -351,7 +288,7 @@ impl<L: Link> Dispatcher<L> {
                     self.end(TaskError::Initializer { message });
                 }
                 Ok(Some(Reply::Done { id, items, nanos, end, panicked, leaving, result })) => {
-                    worker.since = Instant::now();
+                    worker.since = now();
                     worker.full = false;
                     let at = worker.in_flight.iter().position(|ticket| ticket.id() == id);
                     let ticket = at.and_then(|at| worker.in_flight.get_mut(at));
@@ -394,76 +331,6 @@ impl<L: Link> Dispatcher<L> {
         }
     }
 
-    /// Sends what is pending to whoever has room.
-    fn dispatch(&mut self) {
-        while !self.pending.is_empty() {
-            let Some(slot) = self.roomiest() else { return };
-            let Some(unit) = self.pending.pop_front() else { return };
-            self.pending_bytes -= unit.parcel.bytes.len();
-            self.send(slot, unit);
-        }
-    }
-
-    /// The worker that would begin a unit first, a ready one and then the one that was active last where they tie.
-    fn roomiest(&self) -> Option<usize> {
-        let now = if self.workers.len() > 1 { Instant::now() } else { self.started };
-        let with_room = self.workers.iter().enumerate().filter_map(|(slot, worker)| {
-            worker.as_ref().filter(|worker| worker.has_room()).map(|worker| (slot, worker))
-        });
-        let least = with_room.min_by_key(|(_, worker)| {
-            (worker.start_in(now), !worker.ready, std::cmp::Reverse(worker.since))
-        });
-        least.map(|(slot, _)| slot)
-    }
-
-    fn send(&mut self, slot: usize, mut unit: Unit) {
-        let Some(worker) = &mut self.workers[slot] else { return };
-        let may_have = self.max_tasks.map_or(u64::MAX, |most| most.saturating_sub(worker.tasks));
-        if let Some(most) = u32::try_from(may_have).ok().filter(|&most| most < unit.parcel.items())
-        {
-            // The worker is let go after these; the others are for the next one.
-            let (middle, end) = (unit.parcel.from + most.max(1), unit.parcel.end);
-            let mut rest = unit.section(middle, end);
-            rest.parcel.id = self.next_id;
-            self.next_id += 1;
-            unit.parcel.end = middle;
-            self.put(rest, true);
-        }
-        let Some(worker) = &mut self.workers[slot] else { return };
-        let (next, items, bytes) = (unit.parcel.from, unit.parcel.items(), unit.parcel.bytes.len());
-        match worker.link.send(&unit.parcel) {
-            Ok(()) => {
-                if worker.in_flight.is_empty() {
-                    worker.since = Instant::now();
-                }
-                worker.tasks += u64::from(items);
-                worker.bytes += bytes;
-                if !unit.is_kept() {
-                    unit.parcel.bytes = Vec::new();
-                    unit.parcel.fds = Vec::new();
-                }
-                self.limited += usize::from(unit.job.terms.are_limited());
-                worker.in_flight.push_back(Ticket { unit, bytes, next, nanos: 0 });
-                if self.max_tasks.is_some_and(|most| worker.tasks >= most) {
-                    worker.closing = true;
-                    worker.link.close();
-                }
-                self.in_flight += 1;
-            }
-            Err(Unsent::Full) => {
-                worker.full = true;
-                self.put(unit, true);
-            }
-            Err(Unsent::Broken) => {
-                worker.abandon();
-                self.put(unit, true);
-            }
-            Err(Unsent::Refused(error)) => {
-                self.finish(&unit, next, items, Err(TaskError::Transport(error)));
-            }
-        }
-    }
-
     /// Counts a unit out that a worker had.
     fn release(&mut self, slot: usize, ticket: &Ticket) {
         if let Some(worker) = &mut self.workers[slot] {
@@ -471,53 +338,6 @@ impl<L: Link> Dispatcher<L> {
         }
         self.in_flight -= 1;
         self.limited -= usize::from(ticket.unit.job.terms.are_limited());
-    }
-
-    /// Gives idle workers what others have queued. Says whether there is something to look at again soon.
-    fn level(&mut self) -> bool {
-        loop {
-            let idle = self.workers.iter().position(|worker| {
-                let worker = worker.as_ref().filter(|worker| worker.ready);
-                worker.is_some_and(|worker| worker.in_flight.is_empty() && worker.has_room())
-            });
-            let Some(idle) = idle else { return false };
-            let busiest =
-                self.workers.iter().enumerate().filter_map(|(slot, worker)| {
-                    worker.as_ref().map(|worker| (worker.spare(), slot))
-                });
-            let Some((1.., busiest)) = busiest.max() else { return false };
-            let Some(worker) = &mut self.workers[busiest] else { return false };
-            if !worker.is_behind(Instant::now()) {
-                return true;
-            }
-            match self.take_back(busiest) {
-                Some(unit) => self.send(idle, unit),
-                None => return true,
-            }
-            if !self.pending.is_empty() {
-                return true;
-            }
-        }
-    }
-
-    /// Takes a unit back that a worker, alive or dead, had not taken.
-    fn take_back(&mut self, slot: usize) -> Option<Unit> {
-        let worker = self.workers.get_mut(slot)?.as_mut()?;
-        let parcel = match worker.link.take_back() {
-            Ok(parcel) => parcel?,
-            Err(Broken) => {
-                worker.abandon();
-                return None;
-            }
-        };
-        let at = worker.in_flight.iter().position(|ticket| ticket.id() == parcel.id);
-        let Some(ticket) = at.and_then(|at| worker.in_flight.remove(at)) else {
-            worker.abandon();
-            return None;
-        };
-        worker.tasks -= u64::from(parcel.items());
-        self.release(slot, &ticket);
-        Some(Unit { parcel, ..ticket.unit })
     }
 
     /// A worker is dead: counts what it had answered, fails the task that it was running, gives the rest to others.
@@ -644,13 +464,6 @@ impl<L: Link> Dispatcher<L> {
         self.workers.iter().flatten().any(|worker| worker.spare() > 0)
     }
 
-    /// Says whether a feeder should wait before it submits more.
-    pub(crate) fn is_fed(&self) -> bool {
-        let workers = self.workers.len();
-        self.pending.len() >= 64.max(workers)
-            || (self.pending.len() >= workers && self.pending_bytes > 4 * AHEAD_BYTES)
-    }
-
     /// The slots that have a worker.
     pub(crate) fn living(&self) -> usize {
         self.workers.iter().flatten().count()
@@ -686,6 +499,10 @@ impl<L: Link> Dispatcher<L> {
 }
 
 impl<L: Link> Worker<L> {
+    fn note(&mut self, nanos: u64) {
+        self.pace = if self.pace == 0 { nanos.max(1) } else { (self.pace * 7 + nanos) / 8 + 1 };
+    }
+
     /// Ends a worker that is not to be talked to any more; its death is noticed like any other.
     fn abandon(&mut self) {
         self.closing = true;
@@ -696,6 +513,7 @@ impl<L: Link> Worker<L> {
 mod fleet;
 mod limits;
 mod record;
+mod share;
 
 pub(crate) use fleet::Fleet;
 pub(crate) use limits::Cancelled;

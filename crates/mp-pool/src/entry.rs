@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use mp_process::code::Code;
 use mp_process::{Panic, Target};
+use mp_shared::segment::lingering;
 use mp_wire::Fd;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::TaskError;
 use crate::batch::{Batch, Encoder, Item, read_caught};
 use crate::task::Run;
+use crate::{TaskError, loan};
 
 /// Runs the tasks of one unit; what it has not handed over before comes back.
 pub(crate) type Thunk = fn(&[u8], &[Fd], &mut Run<'_>) -> Batch;
@@ -132,6 +133,8 @@ where
             let this = next;
             match item {
                 Item::Value(args) => {
+                    loan::drop_spare();
+                    lingering::turn();
                     let call = || results.push(call(args));
                     match catch_unwind(AssertUnwindSafe(call)) {
                         Ok(Ok(())) => {}

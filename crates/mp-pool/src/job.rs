@@ -8,10 +8,11 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use mp_wire::Message;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use crate::TaskError;
 use crate::meter::{Meter, Watch};
+use crate::sync::Condvar;
 use crate::terms::Terms;
 
 /// What became of a unit: the worker's reply, or the reason why there is none.

@@ -24,7 +24,10 @@ mod job;
 mod limiter;
 mod links;
 mod live;
+mod loan;
 mod meter;
+#[cfg(test)]
+mod model;
 mod options;
 mod parts;
 mod pin;
@@ -36,6 +39,7 @@ mod result;
 mod state;
 mod stats;
 mod supervisor;
+mod sync;
 mod sys;
 mod task;
 mod terms;

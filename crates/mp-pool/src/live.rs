@@ -2,17 +2,16 @@
 
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use mp_process::StartMethod;
 use mp_wire::Deadline;
 
-use crate::core::{Core, Phase, State};
+use crate::core::{Core, Phase};
 use crate::dispatcher::{Dispatcher, Fleet};
-use crate::job::{Job, Order};
 use crate::links::{Doorbell, RingLink};
 use crate::supervisor::{Care, Newborn, Starter, Supervisor};
+use crate::sync::thread::{self, JoinHandle};
 use crate::terms::Terms;
 use crate::trace::PoolSpan;
 use crate::{Backend, Error, ErrorKind, Stats, TaskError, Timeline};
@@ -184,16 +183,13 @@ impl Live {
 
     pub(crate) fn close(&self) {
         if self.is_ours() {
-            let mut state = self.core.lock();
-            state.phase = state.phase.max(Phase::Closed);
+            self.core.close();
         }
     }
 
     pub(crate) fn terminate(&self) {
         if self.is_ours() {
-            self.core.lock().dispatcher.end(TaskError::Terminated);
-            self.core.disturb();
-            self.core.poke();
+            self.core.end(TaskError::Terminated);
         }
     }
 
@@ -212,35 +208,9 @@ impl Live {
                 return Err(Error::new(ErrorKind::Open, what));
             }
         }
-        let job = Arc::new(Job::new(Order::Finished));
-        self.core.wait(&job, Deadline::NEVER, |state| state.is_idle());
-        self.dismiss(Deadline::NEVER);
+        self.core.finish();
+        self.core.dismiss(Deadline::NEVER);
         Ok(())
-    }
-
-    /// Lets the workers go, waits for their end, and for that of the threads.
-    fn dismiss(&self, deadline: Deadline) {
-        {
-            let mut state = self.core.lock();
-            state.phase = Phase::Joined;
-            state.dispatcher.dismiss();
-        }
-        self.core.disturb();
-        self.core.poke();
-        let job = Arc::new(Job::new(Order::Finished));
-        let mut gone = self.core.wait(&job, deadline, |state| state.dispatcher.living() == 0);
-        self.core.stop();
-        self.core.poke();
-        // In a callback that drops its pool, nobody waits for the thread that runs it, nor for one that a callback keeps too
-        // long.
-        let in_callback = self.core.is_in_callback();
-        gone &= !in_callback && self.core.wait(&job, deadline, State::is_deserted);
-        let threads = std::mem::take(&mut self.core.lock().threads);
-        for thread in threads {
-            if gone {
-                let _ = thread.join();
-            }
-        }
     }
 }
 
@@ -248,7 +218,7 @@ impl Drop for Live {
     fn drop(&mut self) {
         if self.is_ours() {
             self.terminate();
-            self.dismiss(Deadline::after(PATIENCE));
+            self.core.dismiss(Deadline::after(PATIENCE));
             self.span.end(&self.stats());
         }
     }

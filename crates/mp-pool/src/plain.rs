@@ -3,6 +3,12 @@
 //! Both ends are the same program on the same machine, and know the type; so nothing is said of it in the bytes.
 
 use std::any::{Any, TypeId};
+use std::mem;
+
+use mp_shared::segment::Segment;
+use mp_shared::{Error, bytemuck};
+
+use crate::loan;
 
 macro_rules! for_each_number {
     ($do:ident $($args:tt)*) => {
@@ -31,12 +37,30 @@ pub(crate) fn is_vector<T: 'static>() -> bool {
     for_each_number!(is_any this, Vec;)
 }
 
+macro_rules! view {
+    ($any:expr, $($number:ty)*) => {
+        $(
+            if let Some(values) = $any.downcast_ref::<Vec<$number>>() {
+                return Some(bytemuck::cast_slice(values));
+            }
+            if let Some(values) = $any.downcast_ref::<(Vec<$number>,)>() {
+                return Some(bytemuck::cast_slice(&values.0));
+            }
+        )*
+    };
+}
+
+/// The bytes of a vector of numbers, or of a tuple of one, where they are.
+pub(crate) fn bytes_of<T: 'static>(vector: &T) -> Option<&[u8]> {
+    let any: &dyn Any = vector;
+    for_each_number!(view any,);
+    None
+}
+
 /// Writes these to the end of some bytes, each as long as the others.
 fn append<T, const N: usize>(values: &[T], out: &mut Vec<u8>, to_bytes: impl Fn(&T) -> [u8; N]) {
-    let (start, len) = (out.len(), values.len() * N);
-    // Without room, `resize` says so.
-    let _ = mp_wire::try_reserve(out, len);
-    out.resize(start + len, 0);
+    let start = out.len();
+    out.resize(start + values.len() * N, 0);
     let (places, _) = out[start..].as_chunks_mut::<N>();
     for (place, value) in places.iter_mut().zip(values) {
         *place = to_bytes(value);
@@ -46,16 +70,8 @@ fn append<T, const N: usize>(values: &[T], out: &mut Vec<u8>, to_bytes: impl Fn(
 macro_rules! write {
     ($any:expr, $out:expr, $($number:ty)*) => {
         $(
-            if let Some(values) = $any.downcast_ref::<Vec<$number>>() {
-                append(values, $out, |value| value.to_ne_bytes());
-                return true;
-            }
             if let Some(values) = $any.downcast_ref::<Vec<($number,)>>() {
                 append(values, $out, |value| value.0.to_ne_bytes());
-                return true;
-            }
-            if let Some(values) = $any.downcast_ref::<(Vec<$number>,)>() {
-                append(&values.0, $out, |value| value.to_ne_bytes());
                 return true;
             }
         )*
@@ -64,9 +80,33 @@ macro_rules! write {
 
 /// Writes a vector of numbers, or of tuples of one; `false` if it is no such thing.
 pub(crate) fn write<T: 'static>(vector: &T, out: &mut Vec<u8>) -> bool {
+    if let Some(bytes) = bytes_of(vector) {
+        // Without room, `extend_from_slice` says so.
+        let _ = mp_wire::try_reserve(out, bytes.len());
+        out.extend_from_slice(bytes);
+        return true;
+    }
     let any: &dyn Any = vector;
     for_each_number!(write any, out,);
     false
+}
+
+macro_rules! keep {
+    ($any:expr, $($number:ty)*) => {
+        $(
+            let single = $any.downcast_mut::<(Vec<$number>,)>().map(|single| mem::take(&mut single.0));
+            if let Some(mut values) = single.or_else(|| $any.downcast_mut().map(mem::take)) {
+                values.clear();
+                return loan::spare::<$number>(values);
+            }
+        )*
+    };
+}
+
+/// Keeps the room of a vector of numbers, or of a tuple of one, for the next large value.
+pub(crate) fn keep<T: 'static>(mut vector: T) {
+    let any: &mut dyn Any = &mut vector;
+    for_each_number!(keep any,);
 }
 
 /// The bytes of a vector of bytes, or of a tuple of one, which need not be copied; the value back if it is no such thing.
@@ -125,6 +165,30 @@ macro_rules! read {
 pub(crate) fn read<T: 'static>(bytes: &[u8]) -> Option<T> {
     for_each_number!(read bytes, T,);
     None
+}
+
+macro_rules! copy {
+    ($segment:expr, $len:expr, $type:ty, $($number:ty)*) => {
+        $({
+            const N: usize = size_of::<$number>();
+            let this = TypeId::of::<$type>();
+            let single = this == TypeId::of::<(Vec<$number>,)>();
+            if single || this == TypeId::of::<Vec<$number>>() {
+                if !$len.is_multiple_of(N) {
+                    return Ok(None);
+                }
+                let mut values = loan::vector::<$number>($len / N);
+                $segment.append_to(0, $len / N, &mut values)?;
+                return Ok(if single { as_type((values,)) } else { as_type(values) });
+            }
+        })*
+    };
+}
+
+/// Copies a vector of numbers, or a tuple of one, out of the first bytes of shared memory; `None` if it is no such thing.
+pub(crate) fn copy_out<T: 'static>(segment: &Segment, len: usize) -> Result<Option<T>, Error> {
+    for_each_number!(copy segment, len, T,);
+    Ok(None)
 }
 
 #[cfg(test)]

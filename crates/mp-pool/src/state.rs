@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use mp_process::Target;
-use mp_shared::segment::Segment;
 use mp_wire::{Fd, Message};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -15,9 +14,7 @@ use serde::de::DeserializeOwned;
 use crate::batch::{Batch, Encoder};
 use crate::entry::{Initialize, Thunk, chain, number, rebuild, run_each};
 use crate::task::Run;
-use crate::{TaskError, plain};
-
-const KIND: u32 = u32::from_le_bytes(*b"cast");
+use crate::{TaskError, loan, plain};
 
 /// How many values a worker keeps that were broadcast; of those before, the memory is given back.
 const KEPT: usize = 4;
@@ -44,13 +41,18 @@ impl Broadcast {
     pub(crate) fn new<S: Serialize + 'static>(value: &S) -> Result<Self, TaskError> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let mut message = Message::default();
-        if !plain::write(value, &mut message.bytes) {
-            mp_wire::encode_into(value, &mut message).map_err(TaskError::encode)?;
-        }
-        let no_memory = |error| TaskError::Transport(Arc::new(error));
-        let segment = Segment::create(KIND, message.bytes.len().max(1)).map_err(no_memory)?;
-        segment.copy_in(0, &message.bytes).map_err(no_memory)?;
-        let handle = mp_wire::encode(&(message.bytes.len(), segment, message.fds));
+        let bytes = match plain::bytes_of(value) {
+            Some(bytes) => bytes,
+            None => {
+                if !plain::write(value, &mut message.bytes) {
+                    mp_wire::encode_into(value, &mut message).map_err(TaskError::encode)?;
+                }
+                &message.bytes
+            }
+        };
+        let lent = loan::lend_always(bytes);
+        let lent = lent.map_err(|error| TaskError::Transport(Arc::new(error)))?;
+        let handle = mp_wire::encode(&(bytes.len(), lent, message.fds));
         let handle = handle.map_err(TaskError::encode)?;
         let length = |len: usize| u32::try_from(len).unwrap_or(u32::MAX).to_ne_bytes();
         let mut tail = handle.bytes;
@@ -94,14 +96,7 @@ fn open<'u, S: DeserializeOwned + 'static>(
     if let Some(value) = known {
         return Ok((bytes, fds, value));
     }
-    let (len, segment, inner) =
-        mp_wire::decode::<(usize, Segment, Vec<Fd>)>(handle, its).map_err(|error| chain(&error))?;
-    let mut encoded = Vec::new();
-    segment.append_to(0, len, &mut encoded).map_err(|error| chain(&error))?;
-    let value = match plain::read::<S>(&encoded) {
-        Some(value) => value,
-        None => mp_wire::decode::<S>(&encoded, &inner).map_err(|error| chain(&error))?,
-    };
+    let value = read_lent::<S>(handle, its).map_err(|error| chain(&error))?;
     let value: Rc<dyn Any> = Rc::new(value);
     BROADCASTS.with_borrow_mut(|all| {
         if all.len() >= KEPT {
@@ -110,6 +105,21 @@ fn open<'u, S: DeserializeOwned + 'static>(
         all.push((id, Rc::clone(&value)));
     });
     Ok((bytes, fds, value))
+}
+
+/// Reads the value that a handle stands for.
+fn read_lent<S: DeserializeOwned + 'static>(
+    handle: &[u8],
+    fds: &[Fd],
+) -> Result<S, mp_wire::Error> {
+    let (len, lent, fds) = mp_wire::decode::<(usize, [Fd; 2], Vec<Fd>)>(handle, fds)?;
+    let segment = loan::borrow(&lent)?;
+    if let Some(value) = plain::copy_out(&segment, len).map_err(loan::unreadable)? {
+        return Ok(value);
+    }
+    let mut encoded = Vec::<u8>::new();
+    segment.append_to(0, len, &mut encoded).map_err(loan::unreadable)?;
+    plain::read::<S>(&encoded).map_or_else(|| mp_wire::decode(&encoded, &fds), Ok)
 }
 
 /// What is the matter is said of each task.

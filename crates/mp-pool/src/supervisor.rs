@@ -21,7 +21,7 @@ use crate::recipe::Recipe;
 use crate::task::Line;
 use crate::trace::{PoolSpan, WorkerSpan};
 use crate::worker::{Post, live, work};
-use crate::{Backend, Error, ErrorKind, TaskError, place};
+use crate::{Backend, Error, ErrorKind, TaskError, loan, place};
 
 /// Makes workers.
 pub(crate) struct Starter {
@@ -179,11 +179,14 @@ impl Supervisor {
     pub(crate) fn run(mut self) {
         loop {
             let state = self.core.lock();
-            if state.stop && self.alive.is_empty() {
+            let over = state.stop && self.alive.is_empty();
+            drop(state);
+            if over {
+                loan::release();
                 return;
             }
-            drop(state);
-            let again = [self.fill(), self.hurry()].into_iter().flatten().min();
+            let trim = loan::trim().map(|time| Instant::now() + time);
+            let again = [self.fill(), self.hurry(), trim].into_iter().flatten().min();
             self.watch(again.map_or(Deadline::NEVER, |at| {
                 Deadline::after(at.saturating_duration_since(Instant::now()))
             }));

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mp_wire::Deadline;
-use parking_lot::{Condvar, Mutex};
 
-use crate::core::sleep;
+use crate::sync::{Condvar, Mutex, is_past, sleep};
 use crate::{Future, TaskError};
 
 /// When [`wait`] returns.
@@ -62,7 +61,7 @@ impl Inbox {
             if let Some(index) = done.pop_front() {
                 return Some(index);
             }
-            if looked && deadline.is_past() {
+            if looked && is_past(deadline) {
                 return None;
             }
             looked = true;

@@ -3,6 +3,7 @@
 use mp_process::Panic;
 use mp_queue::GetError;
 use mp_queue::channel::Channel;
+use mp_shared::segment::lingering;
 use mp_wire::{Deadline, Fd, Message};
 use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
@@ -17,7 +18,7 @@ use crate::place::{self, Place};
 use crate::recipe::Recipe;
 use crate::sys;
 use crate::task::{self, Line, Run};
-use crate::trace;
+use crate::{loan, trace};
 
 /// What a worker is given when it is started.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -50,6 +51,7 @@ pub(crate) fn work(post: Post) {
     sys::ignore_interrupts();
     sys::no_core_file();
     report_only_strangers();
+    lingering::begin();
     if let Some(bytes) = post.recipe.address_space {
         sys::limit_address_space(bytes);
     }
@@ -105,13 +107,19 @@ impl Worker {
         let mut message = Message::default();
         let mut known: Option<(u64, Thunk)> = None;
         loop {
-            let taken = match orders.get(&mut message, Deadline::NEVER) {
+            let idle = loan::trim().or_else(|| (!lingering::is_empty()).then_some(loan::KEEP));
+            let deadline = idle.map_or(Deadline::NEVER, Deadline::after);
+            let taken = match orders.get(&mut message, deadline) {
                 // Its descriptors do not fit into this process. The tasks that look for them fail.
                 Err(GetError::Failed(_)) => orders.get_bytes(&mut message, Deadline::NEVER),
                 other => other,
             };
             match taken {
                 Ok(()) => {}
+                Err(GetError::Empty) => {
+                    lingering::clear();
+                    continue;
+                }
                 Err(GetError::Closed) => return true,
                 Err(_) => return false,
             }

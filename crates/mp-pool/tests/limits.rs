@@ -424,3 +424,21 @@ fn dropping_a_busy_pool_takes_no_time() {
         assert!(start.elapsed() < Duration::from_secs(60));
     });
 }
+
+/// Whoever waits does the dispatching: also for the limits of calls that came later.
+#[test]
+fn a_limit_holds_while_a_call_without_one_waits() {
+    guarded(|| {
+        let pool = Pool::new(2).unwrap();
+        let long = pool.submit(nap, (HOUR,)).unwrap();
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| long.exception());
+            for _ in 0..5 {
+                let late = pool.timeout(Duration::from_millis(20)).apply(nap, (HOUR,));
+                assert!(matches!(late, Err(TaskError::TimeLimit)));
+            }
+            assert!(long.kill());
+            assert!(matches!(waiter.join().unwrap(), Some(TaskError::Cancelled)));
+        });
+    });
+}

@@ -8,6 +8,7 @@
 #[cfg(feature = "named")]
 mod file;
 mod header;
+pub mod lingering;
 mod memory;
 mod registry;
 mod view;
@@ -153,10 +154,12 @@ impl Segment {
             #[cfg(not(feature = "named"))]
             return Err(incompatible("is not sealed"));
         }
-        match registry::find(key(&status), &header) {
-            Some(segment) => Ok(segment),
-            None => Ok(registry::insert(Self::map(fd, key(&status), header)?)),
-        }
+        let segment = match registry::find(key(&status), &header) {
+            Some(segment) => segment,
+            None => registry::insert(Self::map(fd, key(&status), header)?),
+        };
+        lingering::note(&segment);
+        Ok(segment)
     }
 
     fn map(fd: Fd, key: (u64, u64), header: Header) -> Result<Self, Error> {

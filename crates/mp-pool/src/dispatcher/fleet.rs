@@ -54,7 +54,7 @@ impl<L: Link> Dispatcher<L> {
     /// Lets workers go that have had nothing to do for long; gives the time at which to look again.
     pub(crate) fn retire(&mut self) -> Option<Instant> {
         let idle = self.fleet.idle?;
-        let now = Instant::now();
+        let now = now();
         let mut again: Option<Instant> = None;
         for worker in self.workers.iter_mut().flatten() {
             if self.fleet.wanted <= self.fleet.least {

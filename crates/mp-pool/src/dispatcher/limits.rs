@@ -43,7 +43,7 @@ impl<L: Link> Dispatcher<L> {
         if delay.is_zero() {
             self.put(unit, true);
         } else {
-            self.delayed.push((Instant::now() + delay, unit));
+            self.delayed.push((now() + delay, unit));
         }
     }
 
@@ -52,7 +52,7 @@ impl<L: Link> Dispatcher<L> {
         if self.delayed.is_empty() {
             return false;
         }
-        let now = Instant::now();
+        let now = now();
         let mut any = false;
         let mut at = 0;
         while let Some((due, _)) = self.delayed.get(at) {
@@ -162,7 +162,7 @@ impl<L: Link> Dispatcher<L> {
         if self.limited == 0 {
             return again;
         }
-        let now = Instant::now();
+        let now = now();
         let mut doomed = false;
         for slot in 0..self.workers.len() {
             let Some(worker) = &mut self.workers[slot] else { continue };

@@ -1,11 +1,13 @@
 //! Every order of events that a small pool can see, up to a number of them: nothing is lost, done twice or left over.
 //!
 //! The state of the dispatcher cannot be copied, so each order is played from the start. Two workers, two jobs, a chunk among their
-//! units; workers take, go on, answer in part or whole, and die at any point; units are cancelled, workers ended.
+//! units; workers take, go on, answer in part or whole, panic, and die at any point; units are cancelled or take too long, workers
+//! ended, fewer wanted and more again.
 
 use super::tests::{Fake, LONG, unit_of};
 use super::*;
 use crate::job::Order;
+use crate::model::sync as clock;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Event {
@@ -16,22 +18,28 @@ enum Event {
     /// It hands one result over.
     Part(usize),
     Answer(usize),
+    Panic(usize),
     /// It dies, and another stands in.
     Die(usize),
     Collect,
     Cancel(usize, bool),
     Shrink,
+    Grow,
+    /// More time passes than the tasks of the second job may take.
+    Late,
     End,
 }
 
-const EVENTS: [Event; 16] = [
+const EVENTS: [Event; 20] = [
     Event::Take(0),
     Event::Go(0),
     Event::Part(0),
     Event::Answer(0),
+    Event::Panic(0),
     Event::Die(0),
     Event::Take(1),
     Event::Answer(1),
+    Event::Panic(1),
     Event::Part(1),
     Event::Die(1),
     Event::Collect,
@@ -40,8 +48,12 @@ const EVENTS: [Event; 16] = [
     Event::Cancel(1, false),
     Event::Cancel(1, true),
     Event::Shrink,
+    Event::Grow,
+    Event::Late,
     Event::End,
 ];
+
+const LIMIT: Duration = Duration::from_secs(1);
 
 struct Play {
     dispatcher: Dispatcher<Fake>,
@@ -54,8 +66,10 @@ const TASKS: [usize; 2] = [4, 2];
 
 impl Play {
     fn new() -> Self {
+        clock::begin();
         let mut dispatcher = Dispatcher::new(Fleet::fixed(2), None);
-        let retry = Terms { retry: Some(crate::Retry::times(1)), ..Terms::default() };
+        let retry = Some(crate::Retry::times(1).on_panic());
+        let retry = Terms { retry, hard: Some(LIMIT), ..Terms::default() };
         let jobs = [Terms::default(), retry]
             .map(|terms| Arc::new(Job::with_terms(Order::Submitted, terms)));
         let mut fakes = [None, None];
@@ -86,6 +100,13 @@ impl Play {
                 }
                 _ => false,
             },
+            Event::Panic(slot) => match &self.fakes[slot] {
+                Some((fake, _)) if !fake.is_free() => {
+                    fake.reply(LONG, true);
+                    true
+                }
+                _ => false,
+            },
             Event::Die(slot) => match self.fakes[slot].take() {
                 Some((_, id)) => {
                     self.dispatcher.bury(id, Death::Killed(9));
@@ -103,6 +124,17 @@ impl Play {
                 self.dispatcher.resize(1);
                 before != 1
             }
+            Event::Grow => {
+                let before = self.dispatcher.fleet().wanted;
+                self.dispatcher.resize(2);
+                (0..2).for_each(|slot| self.stand_in(slot));
+                before != 2
+            }
+            Event::Late => {
+                clock::pass(2 * LIMIT);
+                self.dispatcher.collect();
+                true
+            }
             Event::End => {
                 let ended = self.dispatcher.ended().is_some();
                 self.dispatcher.end(TaskError::Terminated);
@@ -113,7 +145,10 @@ impl Play {
 
     fn stand_in(&mut self, slot: usize) {
         let dispatcher = &mut self.dispatcher;
-        if dispatcher.ended().is_none() && dispatcher.living() < dispatcher.fleet().wanted {
+        if self.fakes[slot].is_none()
+            && dispatcher.ended().is_none()
+            && dispatcher.living() < dispatcher.fleet().wanted
+        {
             let new = Fake::default().ready();
             self.fakes[slot] = Some((new.clone(), dispatcher.add_worker(slot, new)));
         }
@@ -131,8 +166,19 @@ impl Play {
             assert_eq!(worker.bytes, bytes.sum::<usize>());
         }
         for (job, tasks) in self.jobs.iter().zip(TASKS) {
-            assert!(job.tasks_done() <= tasks as u64, "a task has two outcomes");
+            let (left, done) = (self.left(job), job.tasks_done());
+            assert_eq!(left + done, tasks as u64, "a task is in two places, or in none");
         }
+    }
+
+    /// How many tasks of a job are somewhere.
+    fn left(&self, job: &Arc<Job>) -> u64 {
+        let Dispatcher { workers, pending, delayed, .. } = &self.dispatcher;
+        let in_flight = workers.iter().flatten().flat_map(|worker| &worker.in_flight);
+        let in_flight = in_flight.map(|ticket| (&ticket.unit, ticket.left()));
+        let others = pending.iter().chain(delayed.iter().map(|(_, unit)| unit));
+        let all = in_flight.chain(others.map(|unit| (unit, unit.parcel.items())));
+        all.filter(|(unit, _)| Arc::ptr_eq(&unit.job, job)).map(|(_, tasks)| u64::from(tasks)).sum()
     }
 
     /// Lets everyone do what there is to do, and looks whether each task has one outcome.

@@ -51,7 +51,7 @@ impl Fake {
         self.reply(nanos, false);
     }
 
-    fn reply(&self, nanos: u64, panicked: bool) {
+    pub(super) fn reply(&self, nanos: u64, panicked: bool) {
         let mut state = self.0.lock();
         if let Some(Parcel { id, from, end, .. }) = state.taken.take() {
             let items = end - from - state.answered;
@@ -262,7 +262,7 @@ fn short_units_are_sent_further_ahead_than_long_ones() {
     assert_eq!(fakes[0].orders(), 2);
     fakes[0].run(SHORT);
     dispatcher.collect();
-    assert_eq!(fakes[0].orders() as u64, DEPTH.1);
+    assert_eq!(fakes[0].orders() as u64, share::DEPTH.1);
     while fakes[0].run(LONG) {
         dispatcher.collect();
     }

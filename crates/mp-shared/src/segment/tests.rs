@@ -16,6 +16,10 @@ fn smoke() {
     let mut more = vec![1];
     segment.append_to(10, 5, &mut more).unwrap();
     assert_eq!(more, b"\x01hello");
+    let mut pairs = Vec::<u16>::new();
+    // Where they lie need not be aligned.
+    segment.append_to(11, 2, &mut pairs).unwrap();
+    assert_eq!(pairs, [b"el", b"lo"].map(|pair| u16::from_ne_bytes(*pair)));
 }
 
 #[test]
@@ -26,10 +30,11 @@ fn ranges_are_checked() {
         assert_eq!(segment.atomic_u32(offset).unwrap_err().kind(), ErrorKind::OutOfBounds);
         assert!(segment.copy_in(offset, b"four").is_err());
         assert!(segment.copy_out(offset, &mut [0; 4]).is_err());
-        assert!(segment.append_to(offset, 4, &mut Vec::new()).is_err());
+        assert!(segment.append_to(offset, 4, &mut Vec::<u8>::new()).is_err());
     }
     assert!(segment.atomic_u64(4).is_err());
-    assert!(segment.append_to(0, usize::MAX, &mut Vec::new()).is_err());
+    assert!(segment.append_to(0, usize::MAX, &mut Vec::<u8>::new()).is_err());
+    assert!(segment.append_to(0, usize::MAX / 4, &mut Vec::<u64>::new()).is_err());
     assert!(segment.commit(60..65).is_err());
     let backwards = Range { start: 5, end: 4 };
     assert!(segment.discard(backwards).is_err());

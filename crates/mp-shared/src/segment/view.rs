@@ -9,6 +9,8 @@ use std::sync::atomic::{
     AtomicU64, AtomicUsize,
 };
 
+use bytemuck::AnyBitPattern;
+
 use super::{HEADER_LEN, Inner, Segment, out_of_bounds, registry};
 use crate::Error;
 use crate::robust::RawLock;
@@ -103,22 +105,28 @@ impl Segment {
         Ok(())
     }
 
-    /// Copies `len` bytes out of the memory to the end of a vector, without zeroing the room for them first.
+    /// Copies `len` values out of the memory to the end of a vector, without zeroing the room for them first.
     ///
     /// # Errors
     ///
     /// The range lies outside of the segment, or there is no memory for the copy. Nothing was copied.
     #[inline]
-    pub fn append_to(&self, offset: usize, len: usize, bytes: &mut Vec<u8>) -> Result<(), Error> {
-        let place = self.place(offset, len)?;
-        mp_wire::try_reserve(bytes, len).map_err(|error| {
+    pub fn append_to<T: AnyBitPattern>(
+        &self,
+        offset: usize,
+        len: usize,
+        values: &mut Vec<T>,
+    ) -> Result<(), Error> {
+        let bytes = len.checked_mul(size_of::<T>()).ok_or_else(out_of_bounds)?;
+        let place = self.place(offset, bytes)?;
+        mp_wire::try_reserve(values, len).map_err(|error| {
             Error::with_source(crate::ErrorKind::Exhausted, "no memory for a copy", error)
         })?;
-        let spare = bytes.spare_capacity_mut().as_mut_ptr().cast::<u8>();
-        // SAFETY: `place` is valid for `len` bytes, the spare capacity too, which was just reserved.
-        unsafe { ptr::copy_nonoverlapping(place.as_ptr(), spare, len) };
-        // SAFETY: the `len` bytes behind the old end have just been written.
-        unsafe { bytes.set_len(bytes.len() + len) };
+        let spare = values.spare_capacity_mut().as_mut_ptr().cast::<u8>();
+        // SAFETY: `place` is valid for so many bytes, the spare capacity too, which was just reserved.
+        unsafe { ptr::copy_nonoverlapping(place.as_ptr(), spare, bytes) };
+        // SAFETY: the bytes of `len` values behind the old end have just been written, and any bits are a `T`.
+        unsafe { values.set_len(values.len() + len) };
         Ok(())
     }
 

@@ -209,6 +209,7 @@ const OF_QUEUES: &[(&str, Trial)] = &[
     ("plain_put_many", queues::plain_put_many),
     ("pool_task", pool::task),
     ("pool_chunk", pool::chunk),
+    ("pool_loan", pool::loan),
     ("pool_start", pool::start),
     ("joinable_put_alone", channel::put_alone::<queues::TestJoinable>),
     ("joinable_put_to_sleepers", channel::put_to_sleepers::<queues::TestJoinable>),

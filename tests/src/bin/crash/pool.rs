@@ -10,6 +10,7 @@ use mp_tests::step::{self, End, Kill, LIVENESS, within_liveness};
 use mp_tests::sweep::Verdict;
 use multiproc::pool::{AsyncResult, Death, Pool, TaskError};
 use multiproc::shared::AtomicValue;
+use serde::de::DeserializeOwned;
 
 /// What matters of a ring and of the bell is at the beginning of their mappings.
 const WATCHED: usize = 5 * 1024;
@@ -100,7 +101,9 @@ impl Bench {
     }
 }
 
-fn outcome(mut later: AsyncResult<u64>) -> Outcome {
+fn outcome<R: DeserializeOwned + 'static>(
+    mut later: AsyncResult<R>,
+) -> Option<Result<R, TaskError>> {
     match later.get_timeout(LIVENESS) {
         Err(error) if error.is_timeout() => None,
         outcome => Some(outcome),
@@ -119,6 +122,50 @@ pub(crate) fn task(kill: Kill) -> Verdict {
         victim.run(kill, || waiter.is_finished())
     });
     bench.judge(stop, pid, &[outcome(later)], 1)
+}
+
+/// So many numbers are large enough that their memory is lent.
+const MANY: usize = 64 << 10;
+
+/// What stands for numbers that are not all the same.
+const MIXED: u64 = u64::MAX;
+
+fn all(numbers: &[u64]) -> u64 {
+    let first = numbers.first().copied().unwrap_or(MIXED);
+    if numbers.len() == MANY && numbers.iter().all(|&number| number == first) {
+        first
+    } else {
+        MIXED
+    }
+}
+
+/// As [`work`], with a number that comes and goes many times over.
+fn carry(numbers: Vec<u64>) -> Vec<u64> {
+    let x = all(&numbers);
+    vec![if x < 8 { work(x) } else { MIXED }; MANY]
+}
+
+/// Tasks whose arguments and results lie in memory that is lent: whoever dies with it, what is lent next has nothing of it.
+pub(crate) fn loan(kill: Kill) -> Verdict {
+    let bench = bench();
+    let lend = |x: u64| bench.pool.apply_async(carry, (vec![x; MANY],)).expect("the pool is open");
+    let square = |later| outcome(later).map(|result| result.map(|numbers: Vec<u64>| all(&numbers)));
+    let pid = bench.worker();
+    let victim = Captive::seize(pid).by_calls();
+    let laters = [lend(1), lend(2)];
+    let stop = std::thread::scope(|scope| {
+        let waiter =
+            scope.spawn(|| laters.iter().for_each(|later| _ = later.wait_timeout(4 * LIVENESS)));
+        victim.run(kill, || waiter.is_finished())
+    });
+    let outcomes = laters.map(square);
+    let mut verdict = bench.judge(stop, pid, &outcomes, 1);
+    for (x, later) in [3, 4].map(|x| (x, lend(x))) {
+        let outcome = square(later);
+        verdict.hang |= outcome.is_none();
+        verdict.torn |= outcome.is_some_and(|result| result.ok() != Some(x * x));
+    }
+    verdict
 }
 
 /// A chunk of tasks: one of them is lost with the worker at the most, and those whose results were not handed over are done again.
