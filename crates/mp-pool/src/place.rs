@@ -55,7 +55,8 @@ pub(crate) fn depth() -> usize {
 ///
 /// The workers of a pool are numbered from zero, and no two that live have the same number: one that stands in for another has that one's
 /// number. So it can choose a device, a port or a file of which there is one for each worker. Initializers and exit functions
-/// have it too, and the threads that a worker's process starts. Where tasks run in the calling thread, it is zero.
+/// have it too, and the threads that a worker's process starts. Where tasks run in the calling thread, it is zero. A thread that was given
+/// up keeps its number beside the one that stands in for it.
 ///
 /// # Python
 ///

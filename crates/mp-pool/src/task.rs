@@ -116,8 +116,7 @@ pub(crate) struct Run<'a> {
     id: u64,
     pub(crate) from: u32,
     pub(crate) end: u32,
-    /// `None` where all is handed over at the end.
-    /// Says whether it was the last, because the worker leaves.
+    /// Says whether it was the last, because the worker leaves; `None` where all is handed over at the end.
     hand_over: Option<&'a mut dyn FnMut(Batch) -> bool>,
     /// No more of its tasks are to be run.
     pub(crate) is_over: bool,

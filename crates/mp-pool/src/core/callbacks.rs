@@ -5,6 +5,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::*;
+use crate::job::Order;
 
 impl<L: Link, B: Bell> Core<L, B> {
     /// Takes all units of a job with a callback.
@@ -136,6 +137,13 @@ impl<L: Link, B: Bell> Core<L, B> {
         if state.pump != Pump::Nobody && !cfg!(mp_bug = "pool_called_unrung") {
             self.bell.ring();
         }
+    }
+
+    /// Has something run in the thread for callbacks, which must have been prepared.
+    pub(crate) fn announce(&self, state: &mut State<L>, notice: Notice) {
+        state.callbacks += 1;
+        state.dispatcher.notify(&Arc::new(Job::new(Order::Finished)), vec![notice]);
+        self.have_called(state);
     }
 
     /// Has something run when a job is done, outside of all locks; here and now if it is.
