@@ -20,7 +20,7 @@ use mp_shared::fork;
 use mp_wire::{Deadline, Message};
 
 use crate::dispatcher::{Cancelled, Dispatcher, SLOW, Unit};
-use crate::job::{Due, Job, Notice, Order};
+use crate::job::{Due, Job, Notice};
 use crate::sync::thread::{self, JoinHandle, ThreadId};
 use crate::sync::{Condvar, Mutex, MutexGuard, after, is_past, left, now, sleep};
 use crate::task::Run;

@@ -89,13 +89,6 @@ impl<L: Link, B: Bell> Core<L, B> {
         }
     }
 
-    /// Has something run in the thread for callbacks, which must have been prepared.
-    pub(crate) fn announce(&self, state: &mut State<L>, notice: Notice) {
-        state.callbacks += 1;
-        state.dispatcher.notify(&Arc::new(Job::new(Order::Finished)), vec![notice]);
-        self.have_called(state);
-    }
-
     /// Wakes whoever runs callbacks, if there are any to run.
     pub(super) fn have_called(&self, state: &State<L>) {
         if state.dispatcher.has_callbacks() && !cfg!(mp_bug = "pool_call_unsaid") {
