@@ -200,7 +200,7 @@ impl Supervisor {
             body.wait();
             return;
         }
-        let link = RingLink { orders, replies, line, body: body.clone() };
+        let link = RingLink::new(orders, replies, line, body.clone());
         let id = state.dispatcher.add_worker(slot, link);
         drop(state);
         // It may have said that it is ready before anybody knew of it.
