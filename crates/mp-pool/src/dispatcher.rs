@@ -31,7 +31,7 @@ use crate::{Death, TaskError};
 const AHEAD: Duration = Duration::from_micros(200);
 
 /// The fewest and the most units that a worker has, the running one included.
-const DEPTH: (u64, u64) = (2, 64);
+const DEPTH: (u64, u64) = (2, 512);
 
 /// The most bytes that are sent ahead to a worker, beyond its second unit.
 const AHEAD_BYTES: usize = 1 << 20;
@@ -39,7 +39,9 @@ const AHEAD_BYTES: usize = 1 << 20;
 /// As how many bytes a descriptor counts there: a socket holds those of a few hundred messages, and a user so many in all.
 const FD_BYTES: usize = AHEAD_BYTES / 64;
 
-/// What it takes to wake a worker that sleeps, about; and how long one looks for work before it does.
+/// What it takes to give work to an idle worker, rather than to queue it at one that is at work; to wake one that sleeps, about;
+/// and how long one looks for work before it does.
+const REACHING: Duration = Duration::from_micros(3);
 const WAKING: Duration = Duration::from_micros(50);
 const AWAKE: Duration = Duration::from_micros(30);
 
@@ -169,6 +171,7 @@ impl<L> Worker<L> {
         let first = match queued {
             _ if !self.ready => UNKNOWN.as_nanos(),
             0 if now.duration_since(self.since) > AWAKE => WAKING.as_nanos(),
+            0 => REACHING.as_nanos(),
             _ => 0,
         };
         first + queued * pace

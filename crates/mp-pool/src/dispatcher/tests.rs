@@ -248,7 +248,7 @@ fn short_units_are_sent_further_ahead_than_long_ones() {
     assert_eq!(fakes[0].orders(), 2);
     fakes[0].run(SHORT);
     dispatcher.collect();
-    assert_eq!(fakes[0].orders() as u64, DEPTH.1);
+    assert_eq!(fakes[0].orders() as u128, AHEAD.as_nanos() / u128::from(SHORT));
     while fakes[0].run(LONG) {
         dispatcher.collect();
     }
