@@ -33,6 +33,7 @@ impl<I: Iterator<Item: Serialize + 'static>> Feed<I> {
     /// An item that does not encode ends the chunk before it and becomes a chunk of its own, which has failed.
     pub(crate) fn next(&mut self, most: usize) -> Option<Result<Batch, mp_wire::Error>> {
         let mut count = 0;
+        self.encoder.expect(self.input.size_hint().0.min(most));
         while count < most && self.failed.is_none() && !self.over {
             match catch_unwind(AssertUnwindSafe(|| {
                 self.input.next().map(|item| self.encoder.push(item))
