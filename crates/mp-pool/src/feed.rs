@@ -77,6 +77,18 @@ impl<I: Iterator<Item: Serialize + 'static>> Feed<I> {
     }
 }
 
+/// How many units are submitted together at most, and how long they may take, in nanoseconds: what the input keeps us from submitting
+/// is no more work than that.
+const TOGETHER: u64 = 32;
+const TOGETHER_TIME: u64 = 100_000;
+
+/// How many units of so many tasks may be submitted together: several if they are short, by what is known of their job.
+pub(crate) fn together(job: &Job, chunk: usize) -> usize {
+    let unit = job.pace().saturating_mul(chunk as u64);
+    let units = TOGETHER_TIME.checked_div(unit).unwrap_or(1);
+    units.clamp(1, TOGETHER) as usize
+}
+
 /// Makes a unit of a batch and adds it to its job; one that failed to encode is finished at once.
 pub(crate) fn unit(
     job: &Arc<Job>,
