@@ -41,8 +41,9 @@ const FAILED: u8 = 2;
 const ENTRY: usize = 13;
 const FOOT: usize = 5;
 
-/// Room for what is added behind numbers.
+/// Room for what is added behind numbers, and the most that is set aside for them before they are there.
 const RAW_ROOM: usize = 64;
+const RAW_AHEAD: usize = 1 << 20;
 
 /// Arguments or results of one unit.
 #[derive(Debug, Default)]
@@ -125,9 +126,20 @@ impl<T: Serialize + 'static> Encoder<T> {
         Self { values: Vec::new(), batch, table: Vec::new(), scratch }
     }
 
+    /// Sets room aside for so many values, where it is known what they take.
+    pub(crate) fn expect(&mut self, values: usize) {
+        if plain::is_number::<T>() {
+            let numbers = values.saturating_mul(size_of::<T>()).min(RAW_AHEAD);
+            // Without room, the values say so.
+            let _ = mp_wire::try_reserve(&mut self.batch.bytes, numbers + RAW_ROOM);
+        }
+    }
+
     /// Adds a value. If it does not encode, the batch is as it was before.
     pub(crate) fn push(&mut self, value: T) -> Result<(), mp_wire::Error> {
-        if is_plain::<T>() && self.table.is_empty() {
+        if self.table.is_empty() && plain::is_number::<T>() {
+            plain::push(&value, &mut self.batch.bytes);
+        } else if self.table.is_empty() && is_plain::<T>() {
             self.values.push(value);
         } else {
             encode_one(value, &mut self.scratch)?;
@@ -150,7 +162,12 @@ impl<T: Serialize + 'static> Encoder<T> {
 
     fn push_other<V: Serialize>(&mut self, how: u8, value: &V) {
         // What was collected for a sequence needs frames now. Plain values and text always encode.
-        for value in std::mem::take(&mut self.values) {
+        let mut values = std::mem::take(&mut self.values);
+        if self.table.is_empty() && plain::is_number::<T>() {
+            let numbers = std::mem::take(&mut self.batch.bytes);
+            plain::pull(&numbers, |value| values.push(value));
+        }
+        for value in values {
             let _ = encode_into(&value, &mut self.scratch);
             self.frame(DONE);
         }
@@ -177,9 +194,6 @@ impl<T: Serialize + 'static> Encoder<T> {
     pub(crate) fn finish(&mut self) -> Result<Batch, mp_wire::Error> {
         let mut batch = std::mem::take(&mut self.batch);
         if self.table.is_empty() && plain::is_number::<T>() {
-            batch.bytes.reserve_exact(self.values.len() * size_of::<T>() + RAW_ROOM);
-            plain::write(&self.values, &mut batch.bytes);
-            self.values.clear();
             batch.bytes.push(RAW);
         } else if self.table.is_empty() {
             encode_into(&self.values, &mut self.scratch)?;
@@ -256,13 +270,11 @@ fn read_with<T: DeserializeOwned + 'static>(
             }
             read_with(&bytes, fds, wanted, one, each)
         }
-        Some((&RAW, numbers)) => match plain::read::<Vec<T>>(numbers) {
-            Some(values) => {
-                hand_out(values);
-                Ok(())
-            }
-            None => malformed(),
-        },
+        Some((&RAW, numbers)) => {
+            let at = |place: usize| place.saturating_mul(size_of::<T>()).min(numbers.len());
+            let numbers = numbers.get(at(wanted.start)..at(wanted.end)).unwrap_or_default();
+            plain::pull(numbers, |number| each(Item::Value(number))).map_or_else(malformed, Ok)
+        }
         Some((&WHOLE, sequence)) => {
             hand_out(decode::<Vec<T>>(sequence, fds)?);
             Ok(())

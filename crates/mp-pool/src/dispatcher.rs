@@ -109,6 +109,8 @@ struct Worker<L> {
     /// It gets nothing more: it has had its number of tasks, or the pool ends, or it is broken.
     closing: bool,
     in_flight: VecDeque<Ticket>,
+    /// How many of them, the last ones, have not been sent.
+    unsent: usize,
     bytes: usize,
     /// Tasks sent to it in its life.
     tasks: u64,
@@ -168,8 +170,7 @@ pub(crate) struct Dispatcher<L> {
     max_tasks: Option<u64>,
     /// Why the pool takes and does nothing any more.
     ended: Option<TaskError>,
-    started: Instant,
-    /// The same, by the clock of the replies.
+    /// When it began, by the clock of the replies.
     epoch: u64,
     record: Record,
     /// What is to run when the lock is released.
@@ -191,7 +192,6 @@ impl<L: Link> Dispatcher<L> {
             readied: 0,
             max_tasks,
             ended: None,
-            started: now(),
             epoch: crate::sys::now(),
             record: Record::default(),
             callbacks: VecDeque::new(),
@@ -208,6 +208,7 @@ impl<L: Link> Dispatcher<L> {
             ready: false,
             closing: false,
             in_flight: VecDeque::new(),
+            unsent: 0,
             bytes: 0,
             tasks: 0,
             pace: 0,
@@ -270,6 +271,15 @@ impl<L: Link> Dispatcher<L> {
     }
 
     fn collect_from(&mut self, slot: usize) -> bool {
+        let any = self.take_replies(slot);
+        if any && let Some(worker) = &mut self.workers[slot] {
+            // One look at the clock for all of them, after the last: its next task has begun by then.
+            worker.since = now();
+        }
+        any
+    }
+
+    fn take_replies(&mut self, slot: usize) -> bool {
         let mut any = false;
         loop {
             let Some(worker) = &mut self.workers[slot] else { return any };
@@ -280,7 +290,6 @@ impl<L: Link> Dispatcher<L> {
                 Ok(None) => return any,
                 Ok(Some(Reply::Ready)) => {
                     worker.ready = true;
-                    worker.since = now();
                     self.readied += 1;
                     self.record_ready(slot);
                 }
@@ -288,7 +297,6 @@ impl<L: Link> Dispatcher<L> {
                     self.end(TaskError::Initializer { message });
                 }
                 Ok(Some(Reply::Done { id, items, nanos, end, panicked, leaving, result })) => {
-                    worker.since = now();
                     worker.full = false;
                     let at = worker.in_flight.iter().position(|ticket| ticket.id() == id);
                     let ticket = at.and_then(|at| worker.in_flight.get_mut(at));

@@ -111,6 +111,9 @@ where
     run_each::<Args, F::Output>(bytes, fds, run, |args| rebuild::<F>().call(args))
 }
 
+/// For how many results room is set aside: they may be handed over long before the last one.
+const AHEAD: u32 = 512;
+
 /// Runs a function on each item of a unit that is to be done.
 pub(crate) fn run_each<Args, R>(
     bytes: &[u8],
@@ -123,6 +126,7 @@ where
     R: Serialize + 'static,
 {
     let mut results = Encoder::<R>::new();
+    results.expect((run.end - run.from).min(AHEAD) as usize);
     let mut next = run.from;
     let wanted = run.from as usize..run.end as usize;
     let done = catch_unwind(AssertUnwindSafe(|| {

@@ -33,6 +33,7 @@ impl<I: Iterator<Item: Serialize + 'static>> Feed<I> {
     /// An item that does not encode ends the chunk before it and becomes a chunk of its own, which has failed.
     pub(crate) fn next(&mut self, most: usize) -> Option<Result<Batch, mp_wire::Error>> {
         let mut count = 0;
+        self.encoder.expect(self.input.size_hint().0.min(most));
         while count < most && self.failed.is_none() && !self.over {
             match catch_unwind(AssertUnwindSafe(|| {
                 self.input.next().map(|item| self.encoder.push(item))
@@ -74,6 +75,18 @@ impl<I: Iterator<Item: Serialize + 'static>> Feed<I> {
         let (low, high) = self.input.size_hint();
         (low.saturating_add(failed), high.and_then(|high| high.checked_add(failed)))
     }
+}
+
+/// How many units are submitted together at most, and how long they may take, in nanoseconds: what the input keeps us from submitting
+/// is no more work than that.
+const TOGETHER: u64 = 32;
+const TOGETHER_TIME: u64 = 100_000;
+
+/// How many units of so many tasks may be submitted together: several if they are short, by what is known of their job.
+pub(crate) fn together(job: &Job, chunk: usize) -> usize {
+    let unit = job.pace().saturating_mul(chunk as u64);
+    let units = TOGETHER_TIME.checked_div(unit).unwrap_or(1);
+    units.clamp(1, TOGETHER) as usize
 }
 
 /// Makes a unit of a batch and adds it to its job; one that failed to encode is finished at once.

@@ -166,7 +166,7 @@ where
             match self.core.submit([unit], self.first) {
                 Ok(()) => self.ahead += items,
                 Err(error) => {
-                    self.job.withdraw();
+                    self.job.withdraw(1);
                     self.feed.stop();
                     self.refused = Some(error);
                 }

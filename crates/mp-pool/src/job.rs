@@ -158,13 +158,14 @@ impl Job {
         inner.submitted - 1
     }
 
-    /// Takes the unit that was added last away again: it was not submitted.
-    pub(crate) fn withdraw(&self) {
+    /// Takes the units that were added last away again: they were not submitted.
+    pub(crate) fn withdraw(&self, units: usize) {
         let mut inner = self.inner.lock();
-        inner.open -= 1;
-        inner.submitted -= 1;
+        inner.open -= units as u64;
+        inner.submitted -= units as u64;
         if self.order == Order::Submitted {
-            inner.finished.pop_back();
+            let left = inner.finished.len().saturating_sub(units);
+            inner.finished.truncate(left);
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use mp_queue::channel::Channel;
 use mp_queue::{GetError, PutError};
+use mp_shared::ring::Record;
 use mp_shared::segment::{Segment, View};
 use mp_shared::word::{CommitWord, Snapshot};
 use mp_wire::{Deadline, Message, Spin};
@@ -27,6 +28,11 @@ pub(crate) struct Order {
 }
 
 impl Order {
+    fn of(parcel: &Parcel) -> Self {
+        let &Parcel { id, entry, from, end, .. } = parcel;
+        Self { id, entry, from, end }
+    }
+
     fn to_bytes(&self) -> [u8; TAIL] {
         join(self.id, self.entry, self.from, self.end)
     }
@@ -113,31 +119,148 @@ fn cut_time(bytes: &mut Vec<u8>) -> Option<u64> {
 
 /// The way to one worker.
 pub(crate) struct RingLink {
-    pub(crate) orders: Channel,
-    pub(crate) replies: Channel,
-    pub(crate) line: Line,
-    pub(crate) body: Body,
+    orders: Channel,
+    replies: Channel,
+    line: Line,
+    body: Body,
     /// What interrupts a task that is asked to stop.
-    pub(crate) signal: Option<i32>,
+    signal: Option<i32>,
+    inbox: Inbox,
+    outbox: Outbox,
+}
+
+impl RingLink {
+    /// The way to this worker, which gets this signal when it is asked to stop.
+    pub(crate) fn new(
+        orders: Channel,
+        replies: Channel,
+        line: Line,
+        body: Body,
+        signal: Option<i32>,
+    ) -> Self {
+        let (inbox, outbox) = (Inbox::default(), Outbox::default());
+        Self { orders, replies, line, body, signal, inbox, outbox }
+    }
+}
+
+/// Replies that were taken together.
+#[derive(Default)]
+struct Inbox {
+    bytes: Vec<u8>,
+    records: Vec<Record>,
+    /// How many of them were given out.
+    given: usize,
+}
+
+/// Parcels that are put together.
+#[derive(Default)]
+struct Outbox {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Outbox {
+    fn has_room(&self) -> bool {
+        self.ends.len() < TOGETHER.0 && self.bytes.len() <= TOGETHER.1
+    }
+
+    fn add(&mut self, parcel: &Parcel) {
+        self.bytes.extend_from_slice(&parcel.bytes);
+        self.bytes.extend_from_slice(&Order::of(parcel).to_bytes());
+        self.ends.push(self.bytes.len());
+    }
+
+    /// Puts what there is, and counts how many were put.
+    fn put(&mut self, orders: &Channel, sent: &mut usize) -> Result<(), (usize, Unsent)> {
+        if self.ends.is_empty() {
+            return Ok(());
+        }
+        let put = orders.put_many(&self.bytes, &self.ends, Deadline::NOW);
+        *sent += put.as_ref().map_or_else(|&(put, _)| put, |()| self.ends.len());
+        self.bytes.clear();
+        self.ends.clear();
+        put.map_err(|(_, error)| (*sent, unsent(error)))
+    }
+}
+
+/// What it means that a parcel was not put. The ring is never full; beside it there may be no room for descriptors just now.
+fn unsent(error: PutError) -> Unsent {
+    match error {
+        PutError::Full => Unsent::Full,
+        PutError::Failed(error) if error.kind() != mp_queue::ErrorKind::Corrupt => {
+            Unsent::Refused(Arc::new(error))
+        }
+        _ => Unsent::Broken,
+    }
+}
+
+/// The most messages that are taken or put together, and their bytes, unless one alone has more.
+const TOGETHER: (usize, usize) = (64, 16 << 10);
+
+impl Inbox {
+    /// The next reply, out of the ring if there is none here.
+    fn next(&mut self, replies: &Channel) -> Result<Option<Message>, Broken> {
+        if self.given == self.records.len() {
+            self.given = 0;
+            let fds = replies.get_many_within(
+                &mut self.bytes,
+                &mut self.records,
+                TOGETHER,
+                Deadline::NOW,
+            );
+            let fds = match fds {
+                Ok(fds) => fds,
+                Err(error) => {
+                    self.records.clear();
+                    return take_anyway(replies, error);
+                }
+            };
+            if let [_] = self.records[..] {
+                // It need not be copied.
+                self.given = 1;
+                return Ok(Some(Message { bytes: std::mem::take(&mut self.bytes), fds }));
+            }
+        }
+        let end = self.records.get(self.given).ok_or(Broken)?.end;
+        let before = self.given.checked_sub(1).and_then(|at| self.records.get(at));
+        let bytes = self.bytes.get(before.map_or(0, |record| record.end)..end).ok_or(Broken)?;
+        self.given += 1;
+        Ok(Some(Message { bytes: bytes.to_vec(), fds: Vec::new() }))
+    }
 }
 
 impl Link for RingLink {
     fn send(&mut self, parcel: &Parcel) -> Result<(), Unsent> {
-        let &Parcel { id, entry, from, end, .. } = parcel;
-        let order = Order { id, entry, from, end };
-        // The ring is never full. Beside it there may be no room for descriptors just now.
-        match self.orders.put(&[&parcel.bytes, &order.to_bytes()], &parcel.fds, Deadline::NOW) {
-            Ok(()) => Ok(()),
-            Err(PutError::Full) => Err(Unsent::Full),
-            Err(PutError::Failed(error)) if error.kind() != mp_queue::ErrorKind::Corrupt => {
-                Err(Unsent::Refused(Arc::new(error)))
+        let parts = [&parcel.bytes, &Order::of(parcel).to_bytes()[..]];
+        self.orders.put(&parts, &parcel.fds, Deadline::NOW).map_err(unsent)
+    }
+
+    fn send_all<'p>(
+        &mut self,
+        parcels: impl Iterator<Item = &'p Parcel>,
+    ) -> Result<(), (usize, Unsent)> {
+        let mut parcels = parcels.peekable();
+        let mut sent = 0;
+        while let Some(parcel) = parcels.next() {
+            let is_small = parcel.fds.is_empty() && parcel.bytes.len() <= TOGETHER.1;
+            if !is_small || !self.outbox.has_room() {
+                self.outbox.put(&self.orders, &mut sent)?;
             }
-            Err(_) => Err(Unsent::Broken),
+            let is_alone = self.outbox.ends.is_empty() && parcels.peek().is_none();
+            if is_small && !is_alone {
+                self.outbox.add(parcel);
+            } else {
+                self.send(parcel).map_err(|error| (sent, error))?;
+                sent += 1;
+            }
         }
+        self.outbox.put(&self.orders, &mut sent)
     }
 
     fn receive(&mut self) -> Result<Option<Reply>, Broken> {
-        let Some(Message { mut bytes, fds }) = take(&self.replies)? else { return Ok(None) };
+        let Some(Message { mut bytes, fds }) = self.inbox.next(&self.replies)? else {
+            return Ok(None);
+        };
         let (id, nanos, kind, items) = cut(&mut bytes).ok_or(Broken)?;
         let end = cut_time(&mut bytes).ok_or(Broken)?;
         let (kind, leaving) = (kind & !LEAVING, kind & LEAVING != 0);
@@ -197,17 +320,26 @@ impl Link for RingLink {
 /// Takes the first message out of a channel, if there is one.
 fn take(channel: &Channel) -> Result<Option<Message>, Broken> {
     let mut message = Message::default();
-    let taken = match channel.get(&mut message, Deadline::NOW) {
-        // This process cannot have its descriptors: the tasks that want them fail, and nothing else.
-        Err(GetError::Failed(error)) if error.kind() != mp_queue::ErrorKind::Corrupt => {
-            channel.get_bytes(&mut message, Deadline::NOW)
-        }
-        other => other,
-    };
-    match taken {
+    match channel.get(&mut message, Deadline::NOW) {
         Ok(()) => Ok(Some(message)),
-        Err(GetError::Empty | GetError::Closed | GetError::Disconnected) => Ok(None),
-        Err(GetError::Failed(_)) => Err(Broken),
+        Err(error) => take_anyway(channel, error),
+    }
+}
+
+/// Says what it means that a message could not be taken, and takes it without its descriptors if it was for want of them: the tasks
+/// that want them fail, and nothing else.
+fn take_anyway(channel: &Channel, error: GetError) -> Result<Option<Message>, Broken> {
+    match error {
+        GetError::Empty | GetError::Closed | GetError::Disconnected => Ok(None),
+        GetError::Failed(error) if error.kind() == mp_queue::ErrorKind::Corrupt => Err(Broken),
+        GetError::Failed(_) => {
+            let mut message = Message::default();
+            match channel.get_bytes(&mut message, Deadline::NOW) {
+                Ok(()) => Ok(Some(message)),
+                Err(GetError::Failed(_)) => Err(Broken),
+                Err(_) => Ok(None),
+            }
+        }
     }
 }
 
@@ -287,5 +419,66 @@ impl<'de> Deserialize<'de> for Doorbell {
             return Err(de::Error::custom("this memory is not a bell"));
         }
         Self::bind(segment).map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::OwnedFd;
+
+    use mp_wire::Fd;
+
+    use super::*;
+    use crate::body::Thread;
+
+    fn link() -> RingLink {
+        let body = Body::Thread(Arc::new(Thread::spawn(|| ()).unwrap()));
+        let (orders, replies) = (Channel::new().unwrap(), Channel::new().unwrap());
+        RingLink::new(orders, replies, Doorbell::own_line().unwrap(), body, None)
+    }
+
+    /// Small and large ones, with descriptors and without.
+    fn parcels() -> Vec<Parcel> {
+        let fd = || Fd::from(OwnedFd::from(File::open("/dev/null").unwrap()));
+        let sizes = [1, 2, 0, TOGETHER.1, TOGETHER.1 + 1, 3, 1, 1].into_iter().cycle().take(200);
+        let parcel = |(id, size): (u64, usize)| {
+            let fds = if id % 7 == 6 { vec![fd()] } else { Vec::new() };
+            Parcel { id, from: 0, end: 1, entry: 9, bytes: vec![id as u8; size], fds }
+        };
+        (0..).zip(sizes).map(parcel).collect()
+    }
+
+    #[test]
+    fn parcels_that_are_sent_together_come_one_by_one() {
+        let (mut link, parcels) = (link(), parcels());
+        link.send_all(parcels.iter()).unwrap();
+        for parcel in parcels {
+            let taken = link.take_back().unwrap().unwrap();
+            assert_eq!((taken.id, taken.entry, taken.bytes), (parcel.id, 9, parcel.bytes));
+            assert_eq!(taken.fds.len(), parcel.fds.len());
+        }
+        assert!(link.take_back().unwrap().is_none());
+    }
+
+    #[test]
+    fn replies_that_are_taken_together_come_one_by_one() {
+        let (mut link, parcels) = (link(), parcels());
+        for round in 0..2 {
+            for parcel in &parcels {
+                let answer = Answer::done(parcel.id, (3, 10), 1, false).to_bytes();
+                link.replies.put(&[&parcel.bytes, &answer], &parcel.fds, Deadline::NOW).unwrap();
+            }
+            for parcel in &parcels {
+                let Some(Reply::Done { id, nanos: 7, end: 10, result, .. }) =
+                    link.receive().unwrap()
+                else {
+                    panic!("reply {} of round {round}", parcel.id);
+                };
+                assert_eq!((id, result.bytes), (parcel.id, parcel.bytes.clone()));
+                assert_eq!(result.fds.len(), parcel.fds.len());
+            }
+            assert!(link.receive().unwrap().is_none());
+        }
     }
 }

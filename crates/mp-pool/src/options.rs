@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::batch::{Batch, results};
 use crate::core::State;
-use crate::feed::{Feed, unit};
+use crate::feed::{Feed, together, unit};
 use crate::guide::Guide;
 use crate::imap::{Imap, Plan};
 use crate::job::{Job, Order};
@@ -344,21 +344,25 @@ impl<'p> Options<'p> {
         let mut all = Ok(Vec::with_capacity(length.min(MAX_CHUNK)));
         let mut refused = None;
         let mut first = true;
+        let mut units = Vec::new();
         let has_room = |guide: &Option<Guide>, state: &State<_>| {
             !state.dispatcher.is_fed() && guide.as_ref().is_none_or(|guide| guide.has_room(&job))
         };
         loop {
             while feed.has_more() && (first || has_room(&guide, &core.lock())) {
-                let chunk = guide.as_mut().map_or(chunk, |guide| guide.next(&job));
-                let Some(batch) = feed.next(chunk) else { break };
-                let failed = batch.is_err();
-                if let Some(unit) = unit(&job, entry, batch.map(&seal))
-                    && let Err(error) = core.submit([unit], first)
-                {
-                    job.withdraw();
-                    refused = Some(error);
+                let together = if guide.is_none() { together(&job, chunk) } else { 1 };
+                while feed.has_more() && units.len() < together {
+                    let chunk = guide.as_mut().map_or(chunk, |guide| guide.next(&job));
+                    let Some(batch) = feed.next(chunk) else { break };
+                    if batch.is_err() {
+                        feed.stop();
+                    }
+                    units.extend(unit(&job, entry, batch.map(&seal)));
                 }
-                if failed || refused.is_some() {
+                let count = units.len();
+                if let Err(error) = core.submit(units.drain(..), first) {
+                    job.withdraw(count);
+                    refused = Some(error);
                     feed.stop();
                 }
                 first = false;

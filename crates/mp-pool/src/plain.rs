@@ -109,6 +109,52 @@ pub(crate) fn keep<T: 'static>(mut vector: T) {
     for_each_number!(keep any,);
 }
 
+macro_rules! push {
+    ($any:expr, $out:expr, $($number:ty)*) => {
+        $(
+            if let Some(number) = $any.downcast_ref::<$number>() {
+                $out.extend_from_slice(&number.to_ne_bytes());
+                return true;
+            }
+            if let Some((number,)) = $any.downcast_ref::<($number,)>() {
+                $out.extend_from_slice(&number.to_ne_bytes());
+                return true;
+            }
+        )*
+    };
+}
+
+/// Writes a number, or a tuple of one, to the end of some bytes; `false` if it is no such thing.
+#[inline]
+pub(crate) fn push<T: 'static>(value: &T, out: &mut Vec<u8>) -> bool {
+    let any: &dyn Any = value;
+    for_each_number!(push any, out,);
+    false
+}
+
+macro_rules! pull {
+    ($bytes:expr, $type:ty, $each:expr, $($number:ty)*) => {
+        $({
+            const N: usize = size_of::<$number>();
+            let this = TypeId::of::<$type>();
+            if this == TypeId::of::<$number>() || this == TypeId::of::<($number,)>() {
+                let (pieces, rest) = $bytes.as_chunks::<N>();
+                let number = |piece: &[u8; N]| {
+                    let number = <$number>::from_ne_bytes(*piece);
+                    as_type::<$type>(number).or_else(|| as_type::<$type>((number,)))
+                };
+                return rest.is_empty().then(|| pieces.iter().filter_map(number).for_each($each));
+            }
+        })*
+    };
+}
+
+/// Gives out the numbers that [`push`] wrote; `None` if they are no such numbers.
+pub(crate) fn pull<T: 'static>(bytes: &[u8], each: impl FnMut(T)) -> Option<()> {
+    for_each_number!(pull bytes, T, each,);
+    None
+}
+
 /// The bytes of a vector of bytes, or of a tuple of one, which need not be copied; the value back if it is no such thing.
 pub(crate) fn take_bytes<T: 'static>(value: T) -> Result<Vec<u8>, T> {
     let mut value = Some(value);

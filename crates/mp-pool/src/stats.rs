@@ -46,7 +46,7 @@ pub struct WorkerStats {
     pub tasks: u64,
     /// From its start until it was ready to work, its initializer included.
     pub start_up: Duration,
-    /// The time that its tasks took.
+    /// The time that its tasks took; where short ones follow each other, with what lies between them.
     pub working: Duration,
     /// The time in which it was ready and had nothing to do.
     pub waiting: Duration,

@@ -163,7 +163,7 @@ impl Supervisor {
             return;
         }
         let signal = self.starter.recipe.soft_signal;
-        let link = RingLink { orders, replies, line, body: body.clone(), signal };
+        let link = RingLink::new(orders, replies, line, body.clone(), signal);
         let id = state.dispatcher.add_worker(slot, link);
         if let Some(notice) = self.care.hooks.on_up(state.dispatcher.stats_of(id)) {
             self.core.announce(&mut state, notice);

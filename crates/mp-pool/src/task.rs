@@ -2,12 +2,12 @@
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use mp_shared::Error;
 use mp_shared::segment::{Segment, View};
 
 use crate::batch::Batch;
+use crate::sys;
 
 /// The line of memory by which a worker and its pool know of the task at hand.
 ///
@@ -104,8 +104,8 @@ impl Line {
 }
 
 /// What was done so long ago is handed over before the next task begins: a worker that dies has so much to do again, at
-/// most, besides the task at hand.
-const HOLD: Duration = Duration::from_micros(50);
+/// most, besides the task at hand. In nanoseconds.
+const HOLD: u64 = 50_000;
 
 /// Looking at the clock costs as much as a short task: it is done after so many, at most.
 const STRIDE: u32 = 64;
@@ -120,7 +120,8 @@ pub(crate) struct Run<'a> {
     hand_over: Option<&'a mut dyn FnMut(Batch) -> bool>,
     /// No more of its tasks are to be run.
     pub(crate) is_over: bool,
-    since: Instant,
+    /// When what is held began, by the clock of [`sys::now`].
+    since: u64,
     stride: u32,
     left: u32,
 }
@@ -130,9 +131,9 @@ impl<'a> Run<'a> {
         line: Option<&'a Line>,
         id: u64,
         (from, end): (u32, u32),
+        since: u64,
         hand_over: &'a mut dyn FnMut(Batch) -> bool,
     ) -> Self {
-        let since = Instant::now();
         let hand_over = Some(hand_over);
         let run =
             Self { line, id, from, end, hand_over, is_over: false, since, stride: 1, left: 1 };
@@ -142,9 +143,8 @@ impl<'a> Run<'a> {
 
     /// Nobody follows.
     pub(crate) fn whole((from, end): (u32, u32)) -> Self {
-        let since = Instant::now();
         let (line, hand_over) = (None, None);
-        Self { line, id: 0, from, end, hand_over, is_over: false, since, stride: 1, left: 1 }
+        Self { line, id: 0, from, end, hand_over, is_over: false, since: 0, stride: 1, left: 1 }
     }
 
     fn go(&self, place: u32) {
@@ -161,7 +161,7 @@ impl<'a> Run<'a> {
             self.left = self.left.max(1);
             return false;
         }
-        let passed = self.since.elapsed();
+        let passed = sys::now().saturating_sub(self.since);
         self.stride = if passed >= HOLD { 1 } else { (2 * self.stride).min(STRIDE) };
         self.left = self.stride;
         passed >= HOLD
@@ -171,7 +171,7 @@ impl<'a> Run<'a> {
         if let Some(hand_over) = &mut self.hand_over {
             self.is_over = hand_over(batch);
         }
-        self.since = Instant::now();
+        self.since = sys::now();
     }
 }
 

@@ -80,6 +80,17 @@ pub(crate) trait Link: Send {
     /// Hands a parcel over, behind those that are under way.
     fn send(&mut self, parcel: &Parcel) -> Result<(), Unsent>;
 
+    /// Hands parcels over, in this order. If not all: how many, and why not the next one.
+    fn send_all<'p>(
+        &mut self,
+        parcels: impl Iterator<Item = &'p Parcel>,
+    ) -> Result<(), (usize, Unsent)> {
+        for (sent, parcel) in parcels.enumerate() {
+            self.send(parcel).map_err(|error| (sent, error))?;
+        }
+        Ok(())
+    }
+
     /// Takes the next reply, if there is one; also after the worker's death.
     fn receive(&mut self) -> Result<Option<Reply>, Broken>;
 

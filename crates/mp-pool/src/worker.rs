@@ -42,6 +42,10 @@ impl Post {
 /// Buffers that a large task has left are not kept.
 const KEEP: usize = 1 << 20;
 
+/// Orders and results up to this size are passed on in no time to speak of. Where a unit follows another, its beginning is
+/// the end of that one then: to look at the clock costs as much as a short task.
+const SMALL: usize = 1 << 12;
+
 thread_local! {
     /// A panic in this thread is that of a task, which its caller is told of.
     static IN_TASK: Cell<bool> = const { Cell::new(false) };
@@ -110,23 +114,20 @@ impl Worker {
     fn serve(&self, orders: &Channel) -> bool {
         let mut message = Message::default();
         let mut known: Option<(u64, Thunk)> = None;
+        // When the unit before was done, if it can count as the time at which the next one begins.
+        let mut done = None;
         loop {
             let idle = loan::trim().or_else(|| (!lingering::is_empty()).then_some(loan::KEEP));
             let deadline = idle.map_or(Deadline::NEVER, Deadline::after);
-            let taken = match orders.get(&mut message, deadline) {
-                // Its descriptors do not fit into this process. The tasks that look for them fail.
-                Err(GetError::Failed(_)) => orders.get_bytes(&mut message, Deadline::NEVER),
-                other => other,
-            };
-            match taken {
-                Ok(()) => {}
+            let at_once = match take(orders, &mut message, deadline) {
+                Ok(at_once) => at_once,
                 Err(GetError::Empty) => {
                     lingering::clear();
                     continue;
                 }
                 Err(GetError::Closed) => return true,
                 Err(_) => return false,
-            }
+            };
             let Some(order) = Order::take(&mut message.bytes) else { return false };
             let thunk = match known {
                 Some((name, thunk)) if name == order.entry => thunk,
@@ -137,7 +138,9 @@ impl Worker {
             };
             known = Some((order.entry, thunk));
 
-            let mut start = sys::now();
+            let done_before = done.filter(|_| at_once && message.bytes.len() <= SMALL);
+            let since = done_before.unwrap_or_else(sys::now);
+            let mut start = since;
             let mut left = order.end - order.from;
             let mut hand_over = |batch: Batch| {
                 let now = sys::now();
@@ -153,7 +156,7 @@ impl Worker {
                 line.open(order.id);
             }
             let range = (order.from, order.end);
-            let mut run = Run::new(self.line.as_ref(), order.id, range, &mut hand_over);
+            let mut run = Run::new(self.line.as_ref(), order.id, range, since, &mut hand_over);
             let batch = trace::tasks(self.slot, order.id, range, || {
                 in_task(|| thunk(&message.bytes, &message.fds, &mut run))
             });
@@ -166,11 +169,13 @@ impl Worker {
             if run.is_over {
                 return true;
             }
-            match self.answer(order.id, (start, sys::now()), &batch, left) {
+            let now = sys::now();
+            match self.answer(order.id, (start, now), &batch, left) {
                 After::GoOn => {}
                 After::Leave => return true,
                 After::Fail => return false,
             }
+            done = (batch.bytes.len() <= SMALL).then_some(now);
         }
     }
 
@@ -211,6 +216,20 @@ impl Worker {
         }
         Ok(())
     }
+}
+
+/// Waits for an order; says whether it was there at once, so that it was put before this was called.
+fn take(orders: &Channel, message: &mut Message, deadline: Deadline) -> Result<bool, GetError> {
+    let (taken, at_once) = match orders.get(message, Deadline::NOW) {
+        Err(GetError::Empty) => (orders.get(message, deadline), false),
+        taken => (taken, true),
+    };
+    match taken {
+        // Its descriptors do not fit into this process. The tasks that look for them fail.
+        Err(GetError::Failed(_)) => orders.get_bytes(message, Deadline::NEVER)?,
+        taken => taken?,
+    }
+    Ok(at_once)
 }
 
 /// Runs user code whose panic is the caller's to tell of.

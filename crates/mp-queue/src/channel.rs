@@ -213,8 +213,23 @@ impl Channel {
         most: usize,
         deadline: Deadline,
     ) -> Result<Vec<Fd>, GetError> {
+        self.get_many_within(bytes, records, (most, usize::MAX), deadline)
+    }
+
+    /// As [`Channel::get_many`], at most so many messages and no more bytes than that, unless the first one alone has more.
+    ///
+    /// # Errors
+    ///
+    /// See [`GetError`].
+    pub fn get_many_within(
+        &self,
+        bytes: &mut Vec<u8>,
+        records: &mut Vec<Record>,
+        most: (usize, usize),
+        deadline: Deadline,
+    ) -> Result<Vec<Fd>, GetError> {
         records.clear();
-        let together = self.0.ring.get_many_if(bytes, records, most, deadline, |tag| tag == 0);
+        let together = self.0.ring.get_many_within(bytes, records, most, deadline, |tag| tag == 0);
         match together {
             Ok(0) => {}
             Ok(_) => return Ok(Vec::new()),

@@ -386,9 +386,47 @@ impl Ring {
         deadline: Deadline,
         wanted: impl Fn(u64) -> bool,
     ) -> Result<usize, GetError> {
+        self.get_many_within(bytes, records, (most, usize::MAX), deadline, wanted)
+    }
+
+    /// As [`Ring::get_many_if`], at most so many records and no more bytes than that, unless the first one alone has more.
+    ///
+    /// # Errors
+    ///
+    /// See [`GetError`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_shared::ring::Ring;
+    /// use mp_wire::Deadline;
+    ///
+    /// let ring = Ring::new()?;
+    /// ring.put_many(&[(0, b"one"), (0, b"two"), (0, b"three")], Deadline::NOW)?;
+    /// let (mut bytes, mut records) = (Vec::new(), Vec::new());
+    /// let taken = ring.get_many_within(&mut bytes, &mut records, (10, 7), Deadline::NOW, |_| true)?;
+    /// assert_eq!((taken, &bytes[..]), (2, &b"onetwo"[..]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn get_many_within(
+        &self,
+        bytes: &mut Vec<u8>,
+        records: &mut Vec<Record>,
+        (most, most_bytes): (usize, usize),
+        deadline: Deadline,
+        wanted: impl Fn(u64) -> bool,
+    ) -> Result<usize, GetError> {
         bytes.clear();
         records.clear();
-        self.get_some(most, deadline, wanted, |segment, at, len, item| {
+        let mut room = None;
+        let fits = |tag, len| {
+            let left = room.map_or(Some((most_bytes as u64).saturating_sub(len)), |room: u64| {
+                room.checked_sub(len)
+            });
+            room = left.or(room);
+            left.is_some() && wanted(tag)
+        };
+        self.get_some(most, deadline, fits, |segment, at, len, item| {
             segment.append_to(at, len, bytes)?;
             records.push(Record { item, end: bytes.len() });
             Ok(())
@@ -409,7 +447,7 @@ impl Ring {
         deadline: Deadline,
         mut copy: impl FnMut(&Segment, usize, usize) -> Result<(), Error>,
     ) -> Result<usize, GetError> {
-        self.get_some(most, deadline, |_| true, |segment, at, len, _| copy(segment, at, len))
+        self.get_some(most, deadline, |_, _| true, |segment, at, len, _| copy(segment, at, len))
     }
 
     /// Says whether it was made as one of items of this type.

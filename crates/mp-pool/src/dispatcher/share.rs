@@ -3,15 +3,20 @@
 use super::*;
 
 /// How much work, in time, is sent ahead to a worker.
-const AHEAD: Duration = Duration::from_micros(200);
+pub(super) const AHEAD: Duration = Duration::from_micros(200);
 
 /// The fewest and the most units that a worker has, the running one included.
-pub(super) const DEPTH: (u64, u64) = (2, 64);
+pub(super) const DEPTH: (u64, u64) = (2, 512);
 
 /// The most bytes that are sent ahead to a worker, beyond its second unit.
 const AHEAD_BYTES: usize = 1 << 20;
 
-/// What it takes to wake a worker that sleeps, about; and how long one looks for work before it does.
+/// As how many bytes a descriptor counts there: a socket holds those of a few hundred messages, and a user so many in all.
+const FD_BYTES: usize = AHEAD_BYTES / 64;
+
+/// What it takes to give work to an idle worker, rather than to queue it at one that is at work; to wake one that sleeps, about;
+/// and how long one looks for work before it does.
+const REACHING: Duration = Duration::from_micros(3);
 const WAKING: Duration = Duration::from_micros(50);
 const AWAKE: Duration = Duration::from_micros(30);
 
@@ -21,27 +26,37 @@ const UNKNOWN: Duration = Duration::from_millis(1);
 impl<L: Link> Dispatcher<L> {
     /// Sends what is pending to whoever has room.
     pub(super) fn dispatch(&mut self) {
-        while !self.pending.is_empty() {
-            let Some(slot) = self.roomiest() else { return };
-            let Some(unit) = self.pending.pop_front() else { return };
-            self.pending_bytes -= unit.parcel.bytes.len();
-            self.send(slot, unit);
+        loop {
+            let mut moment = None;
+            while !self.pending.is_empty() {
+                let Some(slot) = self.roomiest(&mut moment) else { break };
+                let Some(unit) = self.pending.pop_front() else { break };
+                self.pending_bytes -= unit.parcel.bytes.len();
+                self.assign(slot, unit);
+            }
+            // What comes back goes to those who still have room.
+            if (0..self.workers.len()).all(|slot| self.send(slot)) {
+                return;
+            }
         }
     }
 
     /// The worker that would begin a unit first, a ready one and then the one that was active last where they tie.
-    fn roomiest(&self) -> Option<usize> {
-        let now = if self.workers.len() > 1 { now() } else { self.started };
-        let with_room = self.workers.iter().enumerate().filter_map(|(slot, worker)| {
+    fn roomiest(&self, moment: &mut Option<Instant>) -> Option<usize> {
+        let mut with_room = self.workers.iter().enumerate().filter_map(|(slot, worker)| {
             worker.as_ref().filter(|worker| worker.has_room()).map(|worker| (slot, worker))
         });
-        let least = with_room.min_by_key(|(_, worker)| {
+        let first = with_room.next()?;
+        let Some(second) = with_room.next() else { return Some(first.0) };
+        let now = *moment.get_or_insert_with(now);
+        let least = [first, second].into_iter().chain(with_room).min_by_key(|(_, worker)| {
             (worker.start_in(now), !worker.ready, std::cmp::Reverse(worker.since))
         });
         least.map(|(slot, _)| slot)
     }
 
-    fn send(&mut self, slot: usize, mut unit: Unit) {
+    /// Gives a unit to a worker; it is under way with the next [`Self::send`].
+    fn assign(&mut self, slot: usize, mut unit: Unit) {
         let Some(worker) = &mut self.workers[slot] else { return };
         let may_have = self.max_tasks.map_or(u64::MAX, |most| most.saturating_sub(worker.tasks));
         if let Some(most) = u32::try_from(may_have).ok().filter(|&most| most < unit.parcel.items())
@@ -55,37 +70,71 @@ impl<L: Link> Dispatcher<L> {
             self.put(rest, true);
         }
         let Some(worker) = &mut self.workers[slot] else { return };
-        let (next, items, bytes) = (unit.parcel.from, unit.parcel.items(), unit.parcel.bytes.len());
-        match worker.link.send(&unit.parcel) {
-            Ok(()) => {
-                if worker.in_flight.is_empty() {
-                    worker.since = now();
+        let Parcel { from: next, bytes, fds, .. } = &unit.parcel;
+        let (next, bytes) = (*next, bytes.len() + fds.len() * FD_BYTES);
+        worker.tasks += u64::from(unit.parcel.items());
+        worker.bytes += bytes;
+        worker.unsent += 1;
+        worker.closing = self.max_tasks.is_some_and(|most| worker.tasks >= most);
+        self.in_flight += 1;
+        self.limited += usize::from(unit.job.terms.are_limited());
+        worker.in_flight.push_back(Ticket { unit, bytes, next, nanos: 0 });
+    }
+
+    /// Sends a worker what it was given; says whether nothing came back.
+    fn send(&mut self, slot: usize) -> bool {
+        let Some(worker) = &mut self.workers[slot] else { return true };
+        let unsent = std::mem::take(&mut worker.unsent);
+        if unsent == 0 {
+            return true;
+        }
+        let first = worker.in_flight.len() - unsent;
+        let parcels = worker.in_flight.range(first..).map(|ticket| &ticket.unit.parcel);
+        let (sent, refusal) = match worker.link.send_all(parcels) {
+            Ok(()) => (unsent, None),
+            Err((sent, refusal)) => (sent, Some(refusal)),
+        };
+        if first == 0 && sent > 0 {
+            worker.since = now();
+        }
+        for ticket in worker.in_flight.range_mut(first..first + sent) {
+            if !ticket.unit.is_kept() {
+                ticket.unit.parcel.bytes = Vec::new();
+                ticket.unit.parcel.fds = Vec::new();
+            }
+        }
+        if let Some(refusal) = refusal {
+            let back = worker.in_flight.split_off(first + sent);
+            self.take_refused(slot, back, refusal);
+            return false;
+        }
+        if worker.closing {
+            worker.link.close();
+        }
+        true
+    }
+
+    /// Takes units back that were not sent; the refusal is about the first of them.
+    fn take_refused(&mut self, slot: usize, mut units: VecDeque<Ticket>, refusal: Unsent) {
+        for ticket in &units {
+            self.release(slot, ticket);
+        }
+        let Some(worker) = &mut self.workers[slot] else { return };
+        worker.tasks -=
+            units.iter().map(|ticket| u64::from(ticket.unit.parcel.items())).sum::<u64>();
+        worker.closing = false;
+        match refusal {
+            Unsent::Full => worker.full = true,
+            Unsent::Broken => worker.abandon(),
+            Unsent::Refused(error) => {
+                if let Some(ticket) = units.pop_front() {
+                    let items = ticket.unit.parcel.items();
+                    self.finish(&ticket.unit, ticket.next, items, Err(TaskError::Transport(error)));
                 }
-                worker.tasks += u64::from(items);
-                worker.bytes += bytes;
-                if !unit.is_kept() {
-                    unit.parcel.bytes = Vec::new();
-                    unit.parcel.fds = Vec::new();
-                }
-                self.limited += usize::from(unit.job.terms.are_limited());
-                worker.in_flight.push_back(Ticket { unit, bytes, next, nanos: 0 });
-                if self.max_tasks.is_some_and(|most| worker.tasks >= most) {
-                    worker.closing = true;
-                    worker.link.close();
-                }
-                self.in_flight += 1;
             }
-            Err(Unsent::Full) => {
-                worker.full = true;
-                self.put(unit, true);
-            }
-            Err(Unsent::Broken) => {
-                worker.abandon();
-                self.put(unit, true);
-            }
-            Err(Unsent::Refused(error)) => {
-                self.finish(&unit, next, items, Err(TaskError::Transport(error)));
-            }
+        }
+        for ticket in units.into_iter().rev() {
+            self.put(ticket.unit, true);
         }
     }
 
@@ -107,9 +156,10 @@ impl<L: Link> Dispatcher<L> {
                 return true;
             }
             match self.take_back(busiest) {
-                Some(unit) => self.send(idle, unit),
+                Some(unit) => self.assign(idle, unit),
                 None => return true,
             }
+            self.send(idle);
             if !self.pending.is_empty() {
                 return true;
             }
@@ -165,11 +215,11 @@ impl<L> Worker<L> {
     fn start_in(&self, now: Instant) -> u128 {
         let queued = self.in_flight.len() as u128;
         let pace = if self.pace == 0 { UNKNOWN.as_nanos() } else { self.pace.into() };
-        let asleep = queued == 0 && now.duration_since(self.since) > AWAKE;
-        let first = match (self.ready, asleep) {
-            (false, _) => UNKNOWN.as_nanos(),
-            (true, true) => WAKING.as_nanos(),
-            (true, false) => 0,
+        let first = match queued {
+            _ if !self.ready => UNKNOWN.as_nanos(),
+            0 if now.duration_since(self.since) > AWAKE => WAKING.as_nanos(),
+            0 => REACHING.as_nanos(),
+            _ => 0,
         };
         first + queued * pace
     }

@@ -24,6 +24,8 @@ struct State {
     closed: bool,
     killed: bool,
     full: bool,
+    /// The most orders for which there is room.
+    most: Option<usize>,
     broken: bool,
 }
 
@@ -145,7 +147,7 @@ impl Link for Fake {
         if state.broken {
             return Err(Unsent::Broken);
         }
-        if state.full {
+        if state.full || state.most.is_some_and(|most| state.orders.len() >= most) {
             return Err(Unsent::Full);
         }
         let &Parcel { id, from, end, entry, .. } = parcel;
@@ -262,7 +264,7 @@ fn short_units_are_sent_further_ahead_than_long_ones() {
     assert_eq!(fakes[0].orders(), 2);
     fakes[0].run(SHORT);
     dispatcher.collect();
-    assert_eq!(fakes[0].orders() as u64, share::DEPTH.1);
+    assert_eq!(fakes[0].orders() as u128, share::AHEAD.as_nanos() / u128::from(SHORT));
     while fakes[0].run(LONG) {
         dispatcher.collect();
     }
@@ -425,6 +427,25 @@ fn a_worker_without_room_is_asked_again_after_its_next_reply() {
     fakes[0].run(LONG);
     dispatcher.collect();
     assert_eq!((dispatcher.pending(), fakes[0].orders()), (0, 2));
+}
+
+#[test]
+fn what_finds_no_room_among_several_goes_later_and_in_order() {
+    let (mut dispatcher, fakes, _, job) = pool(1);
+    submit(&mut dispatcher, &job, 10);
+    assert_eq!((dispatcher.pending(), fakes[0].orders()), (8, 2));
+    fakes[0].0.lock().most = Some(4);
+    let mut ids: Vec<_> = fakes[0].take().into_iter().collect();
+    fakes[0].answer(SHORT);
+    dispatcher.collect();
+    assert_eq!((dispatcher.pending(), fakes[0].orders()), (5, 4));
+    while let Some(id) = fakes[0].take() {
+        ids.push(id);
+        fakes[0].answer(SHORT);
+        dispatcher.collect();
+    }
+    assert!(ids.is_sorted() && ids.len() == 10, "{ids:?}");
+    assert_eq!(outcomes(&job), [true; 10]);
 }
 
 #[test]

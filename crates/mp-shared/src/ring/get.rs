@@ -89,12 +89,12 @@ impl Ring {
 
     /// Takes the first few records in one commit; returns how many.
     ///
-    /// It stops in front of one that is not `wanted`, and, after the first, in front of a jump.
+    /// It stops in front of one that is not `wanted`, by its tag and its length, and, after the first, in front of a jump.
     pub(super) fn get_some(
         &self,
         most: usize,
         deadline: Deadline,
-        wanted: impl Fn(u64) -> bool,
+        mut wanted: impl FnMut(u64, u64) -> bool,
         mut copy: impl FnMut(&Segment, usize, usize, Item) -> Result<(), Error>,
     ) -> Result<usize, GetError> {
         let held = self.lock_head(deadline)?;
@@ -103,7 +103,7 @@ impl Ring {
         let mut result = Ok(());
         while count < most.max(1) {
             let mut next = head;
-            match self.copy_next(&mut next, count > 0, &wanted, &mut copy) {
+            match self.copy_next(&mut next, count > 0, &mut wanted, &mut copy) {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => {
@@ -132,7 +132,7 @@ impl Ring {
         &self,
         head: &mut Position,
         further: bool,
-        wanted: impl Fn(u64) -> bool,
+        wanted: impl FnOnce(u64, u64) -> bool,
         copy: impl FnOnce(&Segment, usize, usize, Item) -> Result<(), Error>,
     ) -> Result<bool, Error> {
         if further {
@@ -145,7 +145,7 @@ impl Ring {
             }
         }
         let (tag, len) = self.find_item(head)?;
-        if !wanted(tag) {
+        if !wanted(tag, len) {
             return Ok(false);
         }
         let item = Item { tag, sequence: head.items };
