@@ -114,6 +114,8 @@ impl Worker {
             let idle = loan::trim().or_else(|| (!lingering::is_empty()).then_some(loan::KEEP));
             let deadline = idle.map_or(Deadline::NEVER, Deadline::after);
             let taken = match orders.get(&mut message, deadline) {
+                // A task has closed what they come by: another worker finds them where they are.
+                Err(GetError::Failed(error)) if error.kind() == ErrorKind::Io => return false,
                 // Its descriptors do not fit into this process. The tasks that look for them fail.
                 Err(GetError::Failed(_)) => orders.get_bytes(&mut message, Deadline::NEVER),
                 other => other,
