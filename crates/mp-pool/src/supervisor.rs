@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mp_process::{Process, StartMethod};
+use mp_process::{Process, StartMethod, Stdio};
 use mp_queue::channel::Channel;
 use mp_wire::{Deadline, poll};
 
@@ -96,7 +96,9 @@ impl Starter {
                 thread.map_err(|error| Error::with_source(ErrorKind::Start, failed, error))?;
             Body::Thread(Arc::new(thread))
         } else {
-            let process = Process::new(work, (post,)).name("PoolWorker").daemon(true);
+            // What is typed is for the program, and not for whichever worker reads first.
+            let process = Process::new(work, (post,)).stdin(Stdio::null());
+            let process = process.name("PoolWorker").daemon(true);
             let child = process.start_method(self.method).start();
             let child =
                 child.map_err(|error| Error::with_source(ErrorKind::Start, failed, error))?;

@@ -225,6 +225,10 @@ fn take(orders: &Channel, message: &mut Message, deadline: Deadline) -> Result<b
         taken => (taken, true),
     };
     match taken {
+        // A task has closed what they come by: another worker finds them where they are.
+        Err(GetError::Failed(error)) if error.kind() == ErrorKind::Io => {
+            return Err(GetError::Failed(error));
+        }
         // Its descriptors do not fit into this process. The tasks that look for them fail.
         Err(GetError::Failed(_)) => orders.get_bytes(message, Deadline::NEVER)?,
         taken => taken?,

@@ -419,3 +419,16 @@ fn closed_standard_streams_change_nothing() {
         assert_ne!(said.get().unwrap(), 0);
     });
 }
+
+/// What the program is given to read is not taken by a worker.
+#[test]
+fn a_task_that_reads_the_input_finds_none() {
+    guarded(|| {
+        let (reader, _writer) = std::io::pipe().unwrap();
+        // SAFETY: takes no pointers. Nobody reads what this process was given until now.
+        assert_eq!(unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&reader), 0) }, 0);
+        let pool = Pool::new(1).unwrap();
+        let read = |_: ()| std::io::read_to_string(std::io::stdin()).ok();
+        assert_eq!(pool.apply(read, ((),)).unwrap().as_deref(), Some(""));
+    });
+}
