@@ -31,13 +31,9 @@ impl Growth {
         self.own().is_some_and(|bytes| bytes > self.most)
     }
 
-    /// Bytes that are resident and not shared with others: neither those of the program, nor arrays in shared memory.
     fn own(&self) -> Option<u64> {
         let mut text = [0; 128];
         let len = self.statm.read_at(&mut text, 0).ok()?;
-        let text = std::str::from_utf8(text.get(..len)?).ok()?;
-        let mut pages = text.split_ascii_whitespace().skip(1).map(str::parse::<u64>);
-        let (resident, shared) = (pages.next()?.ok()?, pages.next()?.ok()?);
-        Some(resident.saturating_sub(shared) * sys::page()?)
+        sys::own_memory(std::str::from_utf8(text.get(..len)?).ok()?)
     }
 }

@@ -107,16 +107,17 @@ pub(crate) fn usage(pid: u32) -> Usage {
 }
 
 fn resident(pid: u32) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
-    Some(pages * page()?)
+    own_memory(&std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?)
 }
 
-/// The size of a page of memory.
-pub(crate) fn page() -> Option<u64> {
+/// Bytes that are resident and not shared with others, neither those of the program nor arrays in shared memory, by what the kernel
+/// counts of a process in `statm`.
+pub(crate) fn own_memory(statm: &str) -> Option<u64> {
+    let mut pages = statm.split_ascii_whitespace().skip(1).map(str::parse::<u64>);
+    let (resident, shared) = (pages.next()?.ok()?, pages.next()?.ok()?);
     // SAFETY: takes no pointers.
     let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    u64::try_from(page).ok()
+    Some(resident.saturating_sub(shared) * u64::try_from(page).ok()?)
 }
 
 fn cpu(pid: u32) -> Option<Duration> {

@@ -66,7 +66,7 @@ pub(crate) enum Unsent {
 /// What a process uses, as far as it can be told.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {
-    /// Bytes of memory that are resident.
+    /// Bytes of memory of its own that are resident.
     pub(crate) resident: Option<u64>,
     pub(crate) cpu: Option<Duration>,
 }

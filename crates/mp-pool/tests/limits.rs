@@ -519,3 +519,21 @@ fn a_limit_holds_while_a_call_without_one_waits() {
         });
     });
 }
+
+fn fill(array: mp_shared::Array<u8>) -> u8 {
+    let mut bytes = array.lock().unwrap();
+    bytes.fill(1);
+    // For longer than it takes until somebody looks.
+    std::thread::sleep(Duration::from_millis(100));
+    bytes[0]
+}
+
+/// What a worker shares with others is not its own.
+#[test]
+fn shared_memory_does_not_count_against_the_limit() {
+    guarded(|| {
+        let pool = Pool::new(1).unwrap();
+        let array = mp_shared::Array::new(96 << 20).unwrap();
+        assert_eq!(pool.memory_limit(48 << 20).apply(fill, (array,)).unwrap(), 1);
+    });
+}

@@ -71,6 +71,7 @@ impl Pool {
 
     /// Ends each task of one call whose worker has more memory resident than this, and its worker with it.
     ///
+    /// What counts is memory of its own: neither the program nor what it shares with others, as arrays in shared memory.
     /// The task fails with [`TaskError::MemoryLimit`](crate::TaskError::MemoryLimit). Memory is looked at every 10 ms, so this is not a wall; see
     /// [`Builder::address_space`](crate::Builder::address_space) for one.
     pub fn memory_limit(&self, bytes: u64) -> Options<'_> {
