@@ -205,7 +205,7 @@ impl<T: Serialize + 'static> Encoder<T> {
             batch.bytes.extend(batch.items.to_ne_bytes());
             batch.bytes.push(FRAMED);
         }
-        if let Some(lent) = loan::lend(&batch.bytes) {
+        if let Some(lent) = loan::lend_encoded(&batch.bytes) {
             let len = batch.bytes.len();
             batch.bytes.clear();
             batch.bytes.extend(len.to_ne_bytes());

@@ -30,8 +30,11 @@ use crate::entry::chain;
 
 const KIND: u32 = u32::from_le_bytes(*b"loan");
 
-/// Below this many bytes, a ring is as fast.
-pub(crate) const LARGE: usize = 512 << 10;
+/// Below this many bytes, a ring is as fast for a value that need not be encoded: it is copied more often there, but within caches.
+const LARGE: usize = 512 << 10;
+
+/// And for what is encoded anyway. What is larger does not fit into an arena of a ring that keeps its memory.
+const LARGE_ENCODED: usize = 8 << 20;
 
 /// How many segments may be lent at a time, and how many of others are kept mapped.
 const MOST: usize = 4;
@@ -153,6 +156,11 @@ fn create(len: usize) -> Result<Segment, mp_shared::Error> {
 /// Copies bytes into memory that goes along with a message; none if they are few, or if that cannot be had now.
 pub(crate) fn lend(bytes: &[u8]) -> Option<[Fd; 2]> {
     if bytes.len() < LARGE { None } else { lend_from(segment(bytes.len())?, bytes).ok() }
+}
+
+/// The same for what was encoded.
+pub(crate) fn lend_encoded(bytes: &[u8]) -> Option<[Fd; 2]> {
+    if bytes.len() < LARGE_ENCODED { None } else { lend(bytes) }
 }
 
 /// Does so in any case, however many loans there are.
