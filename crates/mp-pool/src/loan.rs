@@ -12,6 +12,8 @@
 //! | sender, later | the bytes are there until their receiver has read them |
 //! | receiver, at any time | the pipe hangs up, or the message is taken back with both descriptors and goes to another |
 //!
+//! A copy of a holder that forks has the ticket, too: the segment then stays lent for as long as that lives.
+//!
 //! A sender has few loans at a time, so that messages that lie unread do not take all descriptors; what comes beyond
 //! that goes through the ring.
 
@@ -222,14 +224,14 @@ pub(crate) fn vector<T: 'static>(len: usize) -> Vec<T> {
 }
 
 /// Gives the vector back that was kept. A task has its limit of memory for itself.
+#[inline]
 pub(crate) fn drop_spare() {
-    drop(take_spare());
+    if HELD.load(Ordering::Relaxed) {
+        drop(take_spare());
+    }
 }
 
 fn take_spare() -> Option<Box<dyn Any + Send>> {
-    if !HELD.load(Ordering::Relaxed) {
-        return None;
-    }
     let (mut lender, _) = lender()?;
     lender.spare.take().map(|(spare, _)| spare)
 }
