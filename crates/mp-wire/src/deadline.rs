@@ -51,21 +51,6 @@ impl Deadline {
         timeout.map_or(Self::NEVER, Self::after)
     }
 
-    /// The one of two that comes first.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use mp_wire::Deadline;
-    ///
-    /// assert_eq!(Deadline::NEVER.earlier(Deadline::NOW), Deadline::NOW);
-    /// assert_eq!(Deadline::NEVER.earlier(Deadline::NEVER), Deadline::NEVER);
-    /// ```
-    #[must_use]
-    pub fn earlier(self, other: Self) -> Self {
-        Self([self.0, other.0].into_iter().flatten().min())
-    }
-
     /// Says whether the deadline has been reached.
     #[must_use]
     pub fn is_past(self) -> bool {
