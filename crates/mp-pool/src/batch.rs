@@ -107,9 +107,7 @@ fn borrowed<T: DeserializeOwned + 'static>(bytes: &[u8], fds: &[Fd]) -> Result<T
     let Ok(len) = bytes.try_into().map(usize::from_ne_bytes) else {
         return malformed().and_then(|()| decode(&[], &[]));
     };
-    let segment = loan::borrow(fds)?;
-    let value = plain::copy_out(&segment, len).map_err(loan::unreadable)?;
-    value.map_or_else(|| decode(&[], &[]), Ok)
+    loan::read(fds, len)
 }
 
 /// Collects values into a batch.

@@ -27,8 +27,10 @@ use mp_shared::fork;
 use mp_shared::segment::Segment;
 use mp_wire::{Deadline, Error, ErrorKind, Fd, poll};
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
+use serde::de::DeserializeOwned;
 
 use crate::entry::chain;
+use crate::plain;
 
 const KIND: u32 = u32::from_le_bytes(*b"loan");
 
@@ -185,8 +187,15 @@ fn lend_from(segment: Segment, bytes: &[u8]) -> Result<[Fd; 2], mp_shared::Error
     Ok([fd, OwnedFd::from(ticket).into()])
 }
 
+/// Copies a vector of numbers, or a tuple of one, out of the memory that came with a message, which must have its descriptors still.
+pub(crate) fn read<T: DeserializeOwned + 'static>(fds: &[Fd], len: usize) -> Result<T, Error> {
+    let value = plain::copy_out(&borrow(fds)?, len).map_err(unreadable)?;
+    // If it is no such thing, the codec says so.
+    value.map_or_else(|| mp_wire::decode(&[], &[]), Ok)
+}
+
 /// The memory that came with a message. It may be read as long as the message has its descriptors.
-pub(crate) fn borrow(fds: &[Fd]) -> Result<Segment, Error> {
+fn borrow(fds: &[Fd]) -> Result<Segment, Error> {
     let [fd, _] = fds else {
         return Err(Error::new(
             ErrorKind::Decode,
@@ -204,6 +213,11 @@ pub(crate) fn borrow(fds: &[Fd]) -> Result<Segment, Error> {
         HELD.store(true, Ordering::Relaxed);
     }
     Ok(segment)
+}
+
+/// What is the matter with memory that was borrowed.
+fn unreadable(error: mp_shared::Error) -> Error {
+    Error::new(ErrorKind::Decode, format!("a large value cannot be read: {}", chain(&error)))
 }
 
 /// Keeps an empty vector with its room, which is full of pages that are there, for the next large value of its type.
@@ -234,11 +248,6 @@ pub(crate) fn drop_spare() {
 fn take_spare() -> Option<Box<dyn Any + Send>> {
     let (mut lender, _) = lender()?;
     lender.spare.take().map(|(spare, _)| spare)
-}
-
-/// What is the matter with memory that was borrowed.
-pub(crate) fn unreadable(error: mp_shared::Error) -> Error {
-    Error::new(ErrorKind::Decode, format!("a large value cannot be read: {}", chain(&error)))
 }
 
 /// Says whether there is memory that nobody has promised to give back; from then on the caller has, by [`trim`].

@@ -113,12 +113,10 @@ fn read_lent<S: DeserializeOwned + 'static>(
     fds: &[Fd],
 ) -> Result<S, mp_wire::Error> {
     let (len, lent, fds) = mp_wire::decode::<(usize, [Fd; 2], Vec<Fd>)>(handle, fds)?;
-    let segment = loan::borrow(&lent)?;
-    if let Some(value) = plain::copy_out(&segment, len).map_err(loan::unreadable)? {
-        return Ok(value);
+    if plain::is_vector::<S>() {
+        return loan::read(&lent, len);
     }
-    let mut encoded = Vec::<u8>::new();
-    segment.append_to(0, len, &mut encoded).map_err(loan::unreadable)?;
+    let encoded = loan::read::<Vec<u8>>(&lent, len)?;
     plain::read::<S>(&encoded).map_or_else(|| mp_wire::decode(&encoded, &fds), Ok)
 }
 

@@ -33,6 +33,10 @@ struct State {
 #[derive(Clone, Default)]
 pub(super) struct Fake(Arc<Mutex<State>>);
 
+fn done(id: u64, items: u32, nanos: u64, panicked: bool, result: Message) -> Reply {
+    Reply::Done { id, items, nanos, end: nanos, panicked, leaving: false, result }
+}
+
 impl Fake {
     /// Takes an order, as if to run it.
     pub(super) fn take(&self) -> Option<u64> {
@@ -59,15 +63,7 @@ impl Fake {
             let items = end - from - state.answered;
             state.at.1 = end;
             let result = Message { bytes: id.to_ne_bytes().into(), fds: Vec::new() };
-            state.replies.push_back(Reply::Done {
-                id,
-                items,
-                nanos,
-                end: nanos,
-                panicked,
-                leaving: false,
-                result,
-            });
+            state.replies.push_back(done(id, items, nanos, panicked, result));
         }
     }
 
@@ -78,15 +74,7 @@ impl Fake {
             state.answered += items;
             state.at.1 = from + state.answered;
             let (nanos, panicked, result) = (1, false, Message::default());
-            state.replies.push_back(Reply::Done {
-                id,
-                items,
-                nanos,
-                end: nanos,
-                panicked,
-                leaving: false,
-                result,
-            });
+            state.replies.push_back(done(id, items, nanos, panicked, result));
         }
     }
 
