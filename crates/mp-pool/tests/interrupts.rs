@@ -44,7 +44,10 @@ fn a_task_that_waits_in_the_kernel_is_interrupted_and_its_worker_lives() {
         // Whoever cancels asks once; what has not begun to wait then can be asked again.
         let later = pool.apply_async(wait, ()).unwrap();
         while !later.is_ready() {
-            later.cancel();
+            // Before it has begun, it would be cancelled for good.
+            if later.is_running() {
+                later.cancel();
+            }
             std::thread::sleep(Duration::from_millis(1));
         }
         assert_eq!(later.get().unwrap(), (pid, true));
