@@ -127,8 +127,10 @@ impl Manager {
     /// # Examples
     ///
     /// ```
-    /// let manager = mp_manager::Manager::start()?;
-    /// assert!(manager.shutdown()?.success());
+    /// use std::time::Duration;
+    ///
+    /// let builder = mp_manager::Manager::builder().shutdown_timeout(Duration::from_secs(60));
+    /// assert!(builder.start()?.shutdown()?.success());
     /// # Ok::<(), mp_manager::Error>(())
     /// ```
     pub fn shutdown(mut self) -> Result<ExitStatus, Error> {

@@ -124,7 +124,7 @@ where
     ///
     /// let nap = |seconds: u64| std::thread::sleep(Duration::from_secs(seconds));
     /// let pool = Pool::new(1)?;
-    /// let naps: Vec<_> = pool.imap(nap, [0, 3600, 3600]).timeout(Duration::from_millis(200)).collect();
+    /// let naps: Vec<_> = pool.imap(nap, [0, 3600, 3600]).timeout(Duration::from_secs(2)).collect();
     /// assert!(matches!(naps[..], [Ok(()), Err(TaskError::TimedOut)]));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -183,19 +183,17 @@ where
     ///
     /// ```
     /// use mp_pool::Pool;
+    /// use mp_queue::Queue;
     /// use std::time::Duration;
     ///
-    /// fn nap(ms: u64) -> u64 {
-    ///     std::thread::sleep(Duration::from_millis(ms));
-    ///     ms
-    /// }
-    ///
     /// let pool = Pool::new(1)?;
-    /// let mut naps = pool.imap(nap, [40]);
-    /// let early = naps.next_timeout(Duration::ZERO);
+    /// let numbers = Queue::<u64>::new()?;
+    /// let mut results = pool.imap(|numbers: Queue<u64>| numbers.get().ok(), [numbers.clone()]);
+    /// let early = results.next_timeout(Duration::from_millis(1));
     /// assert!(early.is_some_and(|result| result.is_err_and(|error| error.is_timeout())));
-    /// assert_eq!(naps.next().transpose()?, Some(40));
-    /// assert!(naps.next().is_none());
+    /// numbers.put(&40)?;
+    /// assert_eq!(results.next().transpose()?, Some(Some(40)));
+    /// assert!(results.next().is_none());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn next_timeout(&mut self, timeout: Duration) -> Option<Result<R, TaskError>> {

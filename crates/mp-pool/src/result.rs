@@ -168,17 +168,15 @@ impl<T> AsyncResult<T> {
     ///
     /// ```
     /// use mp_pool::Pool;
+    /// use mp_queue::Queue;
     /// use std::time::Duration;
     ///
-    /// fn nap(ms: u64) -> u64 {
-    ///     std::thread::sleep(Duration::from_millis(ms));
-    ///     ms
-    /// }
-    ///
     /// let pool = Pool::new(1)?;
-    /// let mut later = pool.apply_async(nap, (50,))?;
-    /// assert!(later.get_timeout(Duration::ZERO).unwrap_err().is_timeout());
-    /// assert_eq!(later.get()?, 50);
+    /// let numbers = Queue::<u64>::new()?;
+    /// let mut later = pool.apply_async(|numbers: Queue<u64>| numbers.get().ok(), (numbers.clone(),))?;
+    /// assert!(later.get_timeout(Duration::from_millis(1)).unwrap_err().is_timeout());
+    /// numbers.put(&50)?;
+    /// assert_eq!(later.get()?, Some(50));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn get_timeout(&mut self, timeout: Duration) -> Result<T, TaskError> {

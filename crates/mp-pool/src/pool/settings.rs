@@ -55,7 +55,7 @@ impl Pool {
     /// }
     ///
     /// let pool = Pool::new(2)?;
-    /// let naps: Vec<_> = pool.timeout(Duration::from_millis(200)).imap(nap, [1, 60_000, 2]).collect();
+    /// let naps: Vec<_> = pool.timeout(Duration::from_secs(2)).imap(nap, [1, 60_000, 2]).collect();
     /// assert!(matches!(naps[..], [Ok(1), Err(TaskError::TimeLimit), Ok(2)]));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
