@@ -393,9 +393,11 @@ mod tests {
     fn one_tends_what_is_kept() {
         let _alone = ALONE.lock();
         assert!(!is_untended() && trim().is_none());
+        let begin = Instant::now();
         drop(lend(&vec![4; LARGE]).unwrap());
         assert!(is_untended() && !is_untended());
-        assert_eq!(trim(), Some(KEEP), "it was used just now");
+        let again = trim();
+        assert!(again == Some(KEEP) || begin.elapsed() >= KEEP, "it was used just now");
         release();
         assert!(!is_untended() && trim().is_none());
     }

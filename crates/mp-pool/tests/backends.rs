@@ -10,6 +10,7 @@ use common::guarded;
 use mp_pool::{
     Backend, Pool, ProcessPoolExecutor, TaskError, ThreadPool, as_completed, should_stop,
 };
+use mp_queue::Queue;
 
 fn square(x: u64) -> u64 {
     x * x
@@ -93,12 +94,14 @@ fn threads_see_this_process_and_are_given_up_at_limits() {
         // It cannot be ended, and so it is told to stop first, lest it run on.
         let limits =
             pool.soft_timeout(Duration::from_millis(20)).timeout(Duration::from_millis(10));
-        let stuck = limits.apply(|| std::thread::sleep(Duration::from_millis(200)), ());
+        let go = Queue::<()>::new().unwrap();
+        let stuck = limits.apply(|go: Queue<()>| go.get().unwrap(), (go.clone(),));
         assert!(matches!(stuck, Err(TaskError::TimeLimit)));
         assert_eq!(pool.map(square, 0..100).unwrap().len(), 100);
         pool.grow(1).unwrap();
         pool.shrink(2).unwrap();
         assert_eq!(pool.map(square, 0..100).unwrap().len(), 100);
+        go.put(&()).unwrap();
         pool.close();
         pool.join().unwrap();
     });

@@ -5,6 +5,7 @@
 mod common;
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use common::guarded;
 use mp_pool::{ErrorKind, Pool};
@@ -45,7 +46,7 @@ fn use_pool() {
 
 fn drop_pool() {
     let pool = Pool::new(2).unwrap();
-    let sleep = |seconds: u64| std::thread::sleep(std::time::Duration::from_secs(seconds));
+    let sleep = |seconds: u64| std::thread::sleep(Duration::from_secs(seconds));
     drop(pool.chunk_size(1).map_async(sleep, vec![60; 100]).unwrap());
 }
 
@@ -80,6 +81,11 @@ fn leak() {
             use_pool();
             drop_pool();
             start_too_many();
+        }
+        // A thread that was joined, or a process that was killed, is there for a moment.
+        let end = Instant::now() + Duration::from_secs(60);
+        while count() != before && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(1));
         }
         assert_eq!(count(), before);
     });

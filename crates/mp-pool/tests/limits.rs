@@ -92,7 +92,8 @@ fn results_handed_over_before_a_death_stand() {
 fn a_task_beyond_its_time_is_ended_alone() {
     guarded(|| {
         let pool = Pool::new(2).unwrap();
-        let (start, limit) = (Instant::now(), Duration::from_millis(60));
+        // The short ones have the same limit, and have to keep it on a machine that stalls.
+        let (start, limit) = (Instant::now(), Duration::from_millis(1500));
         let results: Vec<_> = pool.timeout(limit).imap(nap, [1, HOUR, 2, HOUR, 3]).collect();
         assert!(start.elapsed() >= limit, "never early");
         for (result, ms) in results.into_iter().zip([1, HOUR, 2, HOUR, 3]) {
@@ -102,7 +103,8 @@ fn a_task_beyond_its_time_is_ended_alone() {
             }
         }
         // Nobody waits, and the limit holds all the same.
-        let late = pool.timeout(limit).apply_async(nap, (HOUR,)).unwrap();
+        let short = Duration::from_millis(20);
+        let late = pool.timeout(short).apply_async(nap, (HOUR,)).unwrap();
         while pool.is_open() && !late.is_ready() {
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -110,9 +112,10 @@ fn a_task_beyond_its_time_is_ended_alone() {
         // In a chunk each task has its own time.
         let all = pool.timeout(Duration::from_secs(20)).chunk_size(5).map(nap, [1; 10]);
         assert_eq!(all.unwrap().len(), 10);
-        let pool = Pool::builder().workers(1).timeout(limit).build().unwrap();
+        let pool = Pool::builder().workers(1).timeout(short).build().unwrap();
         assert!(matches!(pool.apply(nap, (HOUR,)), Err(TaskError::TimeLimit)));
-        assert_eq!(pool.apply(nap, (0,)).unwrap(), 0);
+        // That of a call is in its place.
+        assert_eq!(pool.timeout(Duration::from_secs(60)).apply(nap, (40,)).unwrap(), 40);
     });
 }
 
@@ -182,7 +185,8 @@ fn running_tasks_can_be_cancelled() {
             .chunk_size(2)
             .imap_unordered(nap, std::iter::once(1).chain(std::iter::repeat(HOUR)));
         naps.cancel();
-        assert!(naps.all(|nap| nap.is_err()));
+        // The first may be done by then.
+        assert!(naps.all(|nap| nap.map_or_else(|error| error.is_cancelled(), |ms| ms == 1)));
         assert_eq!(pool.map(square, 0..10).unwrap().len(), 10);
     });
 }
@@ -348,9 +352,19 @@ fn idle_workers_go_and_come_back() {
     guarded(|| {
         let builder = Pool::builder().workers(1).max_workers(3).min_workers(0);
         let pool = builder.idle_timeout(Duration::from_millis(30)).build().unwrap();
+        let stay = |here: Queue<u64>, go: Queue<u64>| {
+            here.put(&0).unwrap();
+            go.get().unwrap()
+        };
         for _ in 0..3 {
-            assert_eq!(pool.chunk_size(1).map(nap, [2; 12]).unwrap().len(), 12);
+            let (here, go) = (Queue::new().unwrap(), Queue::new().unwrap());
+            let args = vec![(here.clone(), go.clone()); 12];
+            let all = pool.chunk_size(1).starmap_async(stay, args).unwrap();
+            // Three are at it at the same time.
+            (0..3).for_each(|_| _ = here.get().unwrap());
             assert_eq!(pool.workers(), 3);
+            (0..12).for_each(|_| go.put(&0).unwrap());
+            assert_eq!(all.get().unwrap().len(), 12);
             while !pool.pids().is_empty() {
                 std::thread::sleep(Duration::from_millis(1));
             }

@@ -271,18 +271,28 @@ fn fx_18_fu_14_nothing_is_kept() {
 #[test]
 fn a_bar_shows_each_task() {
     use indicatif::ProgressBar;
+    use mp_queue::Queue;
     guarded(|| {
         let pool = Pool::new(2).unwrap();
         let is_full = |bar: &ProgressBar| bar.is_finished() && bar.position() == 60;
         let bar = ProgressBar::hidden();
         let with_bar = pool.chunk_size(20).progress_bar(bar.clone());
-        std::thread::scope(|scope| {
-            let all = scope.spawn(|| with_bar.map(nap, [2; 60]).unwrap());
-            // It is seen somewhere within a chunk.
-            while bar.position().is_multiple_of(20) && !all.is_finished() {
-                std::thread::yield_now();
+        // One of the first chunk waits, and so the bar stands within that, when the others are done.
+        let go = Queue::<()>::new().unwrap();
+        let pass = |go: Queue<()>, x: u64| {
+            nap(1);
+            if x == 7 {
+                go.get().unwrap();
             }
-            assert!(!all.is_finished(), "only whole chunks were seen");
+        };
+        std::thread::scope(|scope| {
+            let tasks = (0..60).map(|x| (go.clone(), x));
+            let all = scope.spawn(|| with_bar.starmap(pass, tasks).unwrap());
+            while bar.position() < 47 {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            assert_eq!((bar.position(), all.is_finished()), (47, false));
+            go.put(&()).unwrap();
             assert_eq!(all.join().unwrap().len(), 60);
         });
         assert!(is_full(&bar) && bar.length() == Some(60));

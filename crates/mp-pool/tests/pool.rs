@@ -360,8 +360,13 @@ fn pl_13_an_error_does_not_end_the_iteration() {
 fn imap_unordered_gives_the_first_to_finish_first() {
     guarded(|| {
         let pool = Pool::new(2).unwrap();
-        let order: Vec<u64> = pool.imap_unordered(nap, [200, 1]).map(Result::unwrap).collect();
-        assert_eq!(order, [1, 200]);
+        let go = mp_queue::Queue::new().unwrap();
+        // The first waits until the second is there.
+        let late = |go: Option<mp_queue::Queue<u64>>| go.map_or(1, stay);
+        let mut results = pool.imap_unordered(late, [Some(go.clone()), None]);
+        assert_eq!(results.next().unwrap().unwrap(), 1);
+        go.put(&200).unwrap();
+        assert_eq!(results.next().unwrap().unwrap(), 200);
     });
 }
 
@@ -445,12 +450,14 @@ fn iterators_know_their_length() {
 fn pl_19_a_timeout_is_not_early_and_loses_nothing() {
     guarded(|| {
         let pool = Pool::new(1).unwrap();
-        let mut later = pool.apply_async(nap, (300,)).unwrap();
+        let go = mp_queue::Queue::new().unwrap();
+        let mut later = pool.apply_async(stay, (go.clone(),)).unwrap();
         let start = Instant::now();
         assert!(matches!(later.get_timeout(Duration::from_millis(30)), Err(TaskError::TimedOut)));
         assert!(start.elapsed() >= Duration::from_millis(30));
         assert!(!later.is_ready());
         assert_eq!(later.is_successful(), None);
+        go.put(&300).unwrap();
         later.wait();
         assert_eq!(later.is_successful(), Some(true));
         assert_eq!(later.get_timeout(Duration::ZERO).unwrap(), 300);

@@ -5,6 +5,7 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::error::Error;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -498,15 +499,20 @@ fn everything_at_once_while_workers_are_killed() {
             .retry(Retry::times(1000));
         let (pool, told) = with_hooks(builder);
         let pool = Arc::new(pool);
+        let done = Arc::new(AtomicBool::new(false));
         let killer = std::thread::spawn({
-            let pool = pool.clone();
+            let (pool, done) = (pool.clone(), done.clone());
             move || {
                 for victim in 0..40 {
-                    let pids = pool.pids();
+                    let (pids, tasks) = (pool.pids(), pool.stats().tasks());
                     if let Some(&pid) = pids.get(victim % pids.len().max(1)) {
                         kill(pid);
                     }
                     std::thread::sleep(Duration::from_millis(25));
+                    // If all were killed before they are ready, the pool would give up.
+                    while pool.stats().tasks() == tasks && !done.load(Ordering::Relaxed) {
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
                 }
             }
         });
@@ -517,6 +523,7 @@ fn everything_at_once_while_workers_are_killed() {
                 assert!(number.is_some_and(|number| number < 3));
             }
         }
+        done.store(true, Ordering::Relaxed);
         pool.close();
         killer.join().unwrap();
         pool.join().unwrap();
