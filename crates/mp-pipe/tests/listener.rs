@@ -340,11 +340,13 @@ fn a_silent_client_is_given_up() {
 
 #[test]
 fn many_silent_clients_do_not_keep_others_out() {
-    for way in KEYED {
+    // Each has a tenth of this while there are as many as may be: enough for the one who speaks, even if it stalls.
+    let time = Duration::from_secs(15);
+    let keeps_nobody_out = |way: Way| {
         let listener = way.listener_with::<u8, u8>(b"the key", |builder| {
-            builder.max_pending(3).handshake_timeout(10 * SHORT)
+            builder.max_pending(2).handshake_timeout(time)
         });
-        let silent: Vec<_> = (0..10).map(|_| stranger(listener.address())).collect();
+        let silent: Vec<_> = (0..3).map(|_| stranger(listener.address())).collect();
         let address = listener.address().clone();
         let client =
             thread::spawn(move || way.client(b"the key").connect::<u8, u8>(address).unwrap());
@@ -356,11 +358,17 @@ fn many_silent_clients_do_not_keep_others_out() {
             }
             given_up += 1;
         };
-        assert!(given_up >= 7, "{given_up}");
+        assert!(given_up >= 2, "{given_up}");
         accepted.send(&1).unwrap();
         assert_eq!(client.join().unwrap().recv().unwrap(), 1);
         drop(silent);
-    }
+    };
+    // That takes a while, and so they go all at once.
+    thread::scope(|scope| {
+        for way in KEYED {
+            scope.spawn(move || keeps_nobody_out(way));
+        }
+    });
 }
 
 #[test]
