@@ -217,12 +217,17 @@ fn at_exit_runs(method: StartMethod) {
 
 // PR-43
 fn joining_through_interruptions(method: StartMethod) {
-    let (count, signals) = support::interrupted(|| {
+    support::interrupted(|| {
         let sleep = || std::thread::sleep(std::time::Duration::from_millis(20));
-        (0..10).filter(|_| process(method, sleep, ()).start().unwrap().join().is_ok()).count()
+        let before = support::counted();
+        // Ten, and more if there was no signal meanwhile.
+        for round in 0.. {
+            if round >= 10 && support::counted() > before {
+                break;
+            }
+            process(method, sleep, ()).start().unwrap().join().unwrap();
+        }
     });
-    assert_eq!(count, 10);
-    assert!(signals > 1);
 }
 
 fn sigchld_ignored_is_no_hang(method: StartMethod) {

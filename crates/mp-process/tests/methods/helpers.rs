@@ -135,16 +135,17 @@ fn forks(method: StartMethod) {
     let (ours, theirs) = pair();
     let child = process(method, here, (theirs,)).start().unwrap();
     hear(&ours).unwrap();
-    if raw_fork() == 0 {
-        say(&std::process::id().to_string());
-        idle();
+    match raw_fork() {
+        0 => idle(),
+        stranger => say(&stranger.to_string()),
     }
-    std::thread::sleep(Duration::from_millis(50));
     say(&child.pid().to_string());
     idle();
 }
 
-fn other() {
+/// One that is still at work when its parent ends.
+fn other(end: Fd) {
+    hear(&end);
     std::thread::sleep(Duration::from_millis(100));
     say("other is done");
 }
@@ -170,16 +171,20 @@ fn daemon(method: StartMethod) {
 }
 
 fn ends(method: StartMethod) {
-    drop(process(method, other, ()).start().unwrap());
+    let (ours, theirs) = pair();
+    drop(process(method, other, (theirs,)).start().unwrap());
     daemon(method);
     say("end of main");
+    tell(&ours, "end");
 }
 
 fn ends_in_child(method: StartMethod) {
     let ends = |method: StartMethod| {
-        drop(process(method, other, ()).start().unwrap());
+        let (ours, theirs) = pair();
+        drop(process(method, other, (theirs,)).start().unwrap());
         daemon(method);
         say("end of child");
+        tell(&ours, "end");
     };
     process(method, ends, (method,)).start().unwrap().join().unwrap();
     say("joined");

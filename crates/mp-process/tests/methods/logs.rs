@@ -2,12 +2,13 @@
 
 use std::io::Write;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use mp_process::{ErrorKind, Process, StartMethod, at_exit, logging};
 use tracing::Level;
 
 use crate::helpers::say;
-use crate::support::{helper, process, succeeds};
+use crate::support::{helper, process, succeeds, until};
 use crate::{ALL, FRESH, Test};
 
 pub(crate) const TESTS: &[Test] = &[
@@ -75,6 +76,8 @@ fn relayed(method: StartMethod) {
 }
 
 pub(crate) fn relays(method: StartMethod) {
+    /// Something of the one that is killed was relayed.
+    static ENDLESS: AtomicBool = AtomicBool::new(false);
     fn work(count: u32) {
         for i in 0..count {
             tracing::info!("{i} {}", "x".repeat(5000));
@@ -88,6 +91,9 @@ pub(crate) fn relays(method: StartMethod) {
             assert_eq!(record.level() == Level::WARN, record.process() == "below");
             let mut out = std::io::stdout().lock();
             writeln!(out, "{record}").unwrap();
+            if record.process() == "worker-7" {
+                ENDLESS.store(true, Ordering::Relaxed);
+            }
         }
     };
     logging::relay_logs_to(sink).unwrap();
@@ -101,7 +107,7 @@ pub(crate) fn relays(method: StartMethod) {
         process(method, below, ()).name("below").start().unwrap().join().unwrap();
     };
     process(method, nested, (method,)).start().unwrap().join().unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(50));
+    until(|| ENDLESS.load(Ordering::Relaxed));
     endless.kill().unwrap();
     endless.wait();
 }
