@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mp_manager::{List, Manager, Queue};
 use mp_process::{Process, active_children};
@@ -17,6 +17,18 @@ fn ticks(pid: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_ascii_whitespace().collect();
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+/// Waits until something is so; says whether it came to that.
+fn within_a_minute(what: impl Fn() -> bool) -> bool {
+    let end = Instant::now() + Duration::from_secs(60);
+    while Instant::now() < end {
+        if what() {
+            return true;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    false
 }
 
 fn use_proxies(list: List<Queue<u8>>, queue: Queue<u8>) -> List<Queue<u8>> {
@@ -60,10 +72,11 @@ fn leak() {
         work(&manager);
     }
     settle();
-    // The number of connections that are kept varies with how many calls there were at the same time: at most 16.
-    let after = (entries("/proc/self/fd"), entries(format!("{server}/fd")));
-    assert!(after.0 <= before.0 + 16 && after.1 <= before.1 + 16, "{before:?}, {after:?}");
-    assert!(threads() <= 20, "{} threads in the server", threads());
+    // The number of connections that are kept varies with how many calls there were at the same time: at most 16. The server
+    // learns of the end of the others a moment later.
+    let after = || (entries("/proc/self/fd"), entries(format!("{server}/fd")));
+    let few = || after().0 <= before.0 + 16 && after().1 <= before.1 + 16 && threads() <= 20;
+    assert!(within_a_minute(few), "{before:?}, {:?}, {} threads", after(), threads());
 
     // A proxy that is received again and again is one descriptor.
     let list = manager.list_from(&[manager.queue::<u8>().unwrap()]).unwrap();
@@ -72,11 +85,14 @@ fn leak() {
     assert_eq!(entries("/proc/self/fd"), before + 1);
     drop((all, list));
 
-    // An idle server takes no time; what it does at the edges may make a tick full.
+    // An idle server takes no time, once it is done with what was; what it does at the edges may make a tick full.
     settle();
-    let time = ticks(manager.pid());
-    thread::sleep(Duration::from_millis(200));
-    assert!(ticks(manager.pid()) <= time + 1);
+    let idle = || {
+        let time = ticks(manager.pid());
+        thread::sleep(Duration::from_millis(200));
+        ticks(manager.pid()) <= time + 1
+    };
+    assert!(within_a_minute(idle), "the server does not come to rest");
 
     // Servers go, with all connections to them.
     drop(manager);

@@ -222,10 +222,13 @@ fn a_killed_server_ends_every_call() {
     assert_eq!(manager.shutdown().unwrap().signal(), Some(9));
 }
 
+/// Time enough for a server to end in order, even if it stalls.
+const LONG: Duration = Duration::from_secs(60);
+
 #[test]
 fn shutdown_is_orderly() {
     // MG-04
-    let manager = Manager::start().unwrap();
+    let manager = Manager::builder().shutdown_timeout(LONG).start().unwrap();
     let list = manager.list_from(&[1]).unwrap();
     let queue = manager.queue::<u8>().unwrap();
     let waiter = thread::spawn(move || kind_of(queue.get()));
@@ -250,7 +253,7 @@ fn dropping_the_manager_ends_the_server() {
 #[test]
 fn ctrl_c_does_not_end_the_server() {
     // MG-22
-    let manager = Manager::start().unwrap();
+    let manager = Manager::builder().shutdown_timeout(LONG).start().unwrap();
     let value = manager.value(&1).unwrap();
     for _ in 0..3 {
         signal(manager.pid(), Signal::SIGINT);
@@ -288,7 +291,8 @@ fn shutdown_does_not_wait_for_a_method_that_does_not_end() {
     let register = |registry: &mut Registry| {
         registry.class().constructor(Stubborn::new).method(Stubborn::work);
     };
-    let manager = Manager::builder().register(register).start().unwrap();
+    let builder = Manager::builder().register(register).shutdown_timeout(LONG);
+    let manager = builder.start().unwrap();
     let object = manager.create(Stubborn::new, ()).unwrap();
     let caller = thread::spawn(move || kind_of(object.call(Stubborn::work, ())));
     thread::sleep(Duration::from_millis(20)); // The method should be running by now.
