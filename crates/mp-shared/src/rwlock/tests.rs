@@ -3,7 +3,7 @@ use std::time::Instant;
 
 use super::*;
 use crate::testing::{PATIENCE, Trap, die, fork};
-use crate::{ErrorKind, Event, RawValue, Value};
+use crate::{ErrorKind, Event, Value};
 
 /// Waits until a writer has the gate and is about to wait for readers.
 fn await_writer<T: Pod>(lock: &RwLock<T>) {
@@ -77,17 +77,16 @@ fn a_writer_that_waits_gets_its_turn() {
 #[test]
 fn more_readers_than_slots() {
     let lock = RwLock::new(1u8).unwrap();
-    let (inside, go) = (RawValue::new(0u32).unwrap(), Event::new().unwrap());
-    let count = Value::new(0u32).unwrap();
+    let (count, go) = (Value::new(0u32).unwrap(), Event::new().unwrap());
     thread::scope(|scope| {
         for _ in 0..40 {
             scope.spawn(|| {
                 let _guard = lock.read().unwrap();
-                inside.store(count.update(|count| count + 1).unwrap());
+                count.update(|count| count + 1).unwrap();
                 go.wait();
             });
         }
-        while inside.load() < 32 {
+        while count.get().unwrap() < 32 {
             thread::yield_now();
         }
         assert!(matches!(lock.write_timeout(Duration::from_millis(1)), Err(LockError::TimedOut)));
