@@ -1,20 +1,25 @@
 //! Processes that are stepped one instruction at a time and killed between two of them.
 //!
 //! The program that uses this must have one thread and forks its roles itself: a *victim*, which runs one operation
-//! under `ptrace` and is killed by `SIGKILL` at a chosen boundary, and *survivors*, which must then get on within a
-//! second and without any further traffic. They tell each other where they are on a [`Board`] in shared memory.
+//! under `ptrace` and is killed by `SIGKILL` at a chosen boundary, and *survivors*, which must then get on
+//! without any further traffic. They tell each other where they are on a [`Board`] in shared memory.
 #![expect(unsafe_code, reason = "fork, ptrace and a board in shared memory")]
 
 use std::panic::{self, AssertUnwindSafe};
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{
+    AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst,
+};
 use std::time::{Duration, Instant};
 
 use crate::proc;
 
-/// How long a survivor may take: generous, for it never depends on the load of the machine alone.
-pub const LIVENESS: Duration = Duration::from_secs(1);
+/// How long a survivor may take: generous, for a loaded machine may stall it for a while.
+pub const LIVENESS: Duration = Duration::from_secs(20);
+
+/// How long the others may take once one has not got on in time, which fails the run.
+const AFTER_A_HANG: Duration = Duration::from_secs(1);
 
 /// The boundary at which a victim is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -237,13 +242,22 @@ impl Drop for Role {
 }
 
 /// Waits until `condition` holds, for at most [`LIVENESS`]; says whether it does and how long it took.
-pub fn within_liveness(mut condition: impl FnMut() -> bool) -> (bool, Duration) {
+pub fn within_liveness(condition: impl FnMut() -> bool) -> (bool, Duration) {
+    static HANGS: AtomicBool = AtomicBool::new(false);
+    let limit = if HANGS.load(SeqCst) { AFTER_A_HANG } else { LIVENESS };
+    let (holds, took) = within(limit, condition);
+    HANGS.fetch_or(!holds, SeqCst);
+    (holds, took)
+}
+
+/// Waits until `condition` holds, for so long at most; says whether it does and how long it took.
+pub fn within(limit: Duration, mut condition: impl FnMut() -> bool) -> (bool, Duration) {
     let start = Instant::now();
     loop {
         if condition() {
             return (true, start.elapsed());
         }
-        if start.elapsed() > LIVENESS {
+        if start.elapsed() > limit {
             return (false, start.elapsed());
         }
         pause();

@@ -121,8 +121,9 @@ fn timeouts_of_zero_and_of_ages() {
     assert!(event.wait_timeout(Duration::MAX));
 
     let pool = Pool::new(1).unwrap();
-    let mut result = pool.apply_async(std::thread::sleep, (Duration::from_millis(50),)).unwrap();
+    let mut result = pool.apply_async(|go: Queue<u8>| go.get().unwrap(), (queue.clone(),)).unwrap();
     assert!(matches!(result.get_timeout(Duration::ZERO), Err(TaskError::TimedOut)));
+    queue.put(&1).unwrap();
     assert!(result.get_timeout(Duration::MAX).is_ok());
 
     let mut child = Process::new(|| 5, ()).start().unwrap();

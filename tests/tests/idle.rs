@@ -3,9 +3,9 @@
 
 use std::fs;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use mp_tests::guard;
+use mp_tests::{guard, proc};
 use multiproc::{
     Array, Barrier, BoundedSemaphore, ChunkedArray, Condition, Connection, Event, Lock, Once,
     Process, Queue, RLock, RwLock, Semaphore, SharedVec, Value, pipe,
@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 
 /// How long nothing may happen. What looked again every 100 ms would have done so by then.
 const WATCHED: Duration = Duration::from_millis(350);
+
+/// How long it may take until they all sleep.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the children wait for; the parent has what can be held.
 #[derive(Serialize, Deserialize)]
@@ -55,7 +58,8 @@ const KINDS: [&str; 17] = [
     "pipe",
 ];
 
-fn wait_for(things: Things, kind: usize) {
+fn wait_for(things: Things, kind: usize, ready: Queue<usize>) {
+    ready.put(&kind).unwrap();
     match KINDS[kind] {
         "lock" => drop(things.lock.lock()),
         "rlock" => drop(things.rlock.lock()),
@@ -142,27 +146,33 @@ fn who_waits_uses_no_processor() {
         things.vec.lock().unwrap(),
         things.bounded.acquire().unwrap(),
     );
-    let start = |kind| Process::new(wait_for, (again(), kind)).start().unwrap();
+    let ready = Queue::new().unwrap();
+    let start = |kind| Process::new(wait_for, (again(), kind, ready.clone())).start().unwrap();
     // One at a time is under way to do it, whose place another one waits for.
     let mut children = Vec::new();
     things
         .once
         .call_once(|_| {
             children.extend((0..KINDS.len()).map(start));
+            children.iter().for_each(|_| _ = ready.get().unwrap());
+            // Each has yet to come from there to its wait, and may be stalled on the way.
+            let end = Instant::now() + PATIENCE;
             loop {
                 let before: Vec<_> = children.iter().map(|child| turns(child.pid())).collect();
-                thread::sleep(Duration::from_millis(20));
-                if children.iter().map(|child| turns(child.pid())).eq(before) {
+                thread::sleep(WATCHED);
+                let mut awake = Vec::new();
+                for ((kind, child), before) in KINDS.iter().zip(&children).zip(before) {
+                    assert!(child.is_alive(), "who waits for {kind} does not");
+                    if proc::state(child.pid().cast_signed()) != Some('S')
+                        || turns(child.pid()) != before
+                    {
+                        awake.push(kind);
+                    }
+                }
+                if awake.is_empty() {
                     break;
                 }
-            }
-            for (kind, child) in KINDS.iter().zip(&children) {
-                assert!(child.is_alive(), "who waits for {kind} does not");
-            }
-            let before: Vec<_> = children.iter().map(|child| turns(child.pid())).collect();
-            thread::sleep(WATCHED);
-            for ((kind, child), before) in KINDS.iter().zip(&children).zip(before) {
-                assert_eq!(turns(child.pid()), before, "who waits for {kind} does not sleep");
+                assert!(Instant::now() < end, "who waits for {awake:?} does not sleep");
             }
         })
         .unwrap();

@@ -1,5 +1,5 @@
-//! Processes are killed at instruction boundaries inside an operation; the others get on within a second, without any
-//! further traffic, and nothing is torn, lost or doubled.
+//! Processes are killed at instruction boundaries inside an operation; the others get on without any further traffic, and
+//! nothing is torn, lost or doubled.
 //!
 //! A victim is stepped under `ptrace`. By default it is killed after each instruction that changed shared memory or
 //! its list of held locks, after each system call, and while asleep; then at eight boundaries spread over the

@@ -25,13 +25,13 @@ fn finds_in_whole(bug: &str, scenarios: &[&[&str]]) {
 }
 
 fn finds_in(bug: &str, scenarios: &[&[&str]], features: &[&str]) {
-    let _guard = guard::limit(Duration::from_secs(600));
+    let _guard = guard::limit(Duration::from_secs(1200));
     let program = build(bug, features);
     let mut account = String::new();
     let mut found = false;
     for scenario in scenarios {
         let output = Command::new("timeout")
-            .args(["--signal=KILL", "100"])
+            .args(["--signal=KILL", "300"])
             .arg(&program)
             .args(*scenario)
             .output()

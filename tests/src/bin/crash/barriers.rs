@@ -1,6 +1,6 @@
 //! The barrier of `mp-shared`.
 //!
-//! Some wait, the victim does something and is killed. If that concerns the others, they end within a second, without any further
+//! Some wait, the victim does something and is killed. If that concerns the others, they end without any further
 //! traffic; if not, they go on waiting, and another party in the place of the victim sets them free. Either all pass, or
 //! the barrier is broken for all. After a reset, all pass again.
 

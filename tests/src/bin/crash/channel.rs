@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mp_tests::step::{Board, End, Kill, Role, Slot, Stop, Victim, within_liveness};
+use mp_tests::step::{Board, End, Kill, LIVENESS, Role, Slot, Stop, Victim, within_liveness};
 use mp_tests::sweep::Verdict;
 
 /// A channel whose storage grows.
@@ -27,7 +27,7 @@ pub(crate) enum Outcome {
 /// The id of a message that does not agree with itself.
 pub(crate) const TORN: u64 = u64::MAX;
 
-const SOON: Option<Duration> = Some(Duration::from_millis(500));
+const SOON: Option<Duration> = Some(LIVENESS);
 const NOW: Option<Duration> = Some(Duration::ZERO);
 
 /// A channel under test. Its handle works in forked processes.

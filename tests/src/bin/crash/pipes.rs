@@ -2,17 +2,16 @@
 
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::Duration;
 
 use mp_pipe::{Receiver, RecvError, SendError, Sender, simplex};
 use mp_shared::segment::Segment;
-use mp_tests::step::{Board, End, Kill, Role, Slot, Stop, Victim, watch_first, within_liveness};
+use mp_tests::step::{
+    Board, End, Kill, LIVENESS, Role, Slot, Stop, Victim, watch_first, within_liveness,
+};
 use mp_tests::sweep::Verdict;
 use mp_wire::{Deadline, poll};
 
 use crate::channel::{TORN, account};
-
-const SOON: Duration = Duration::from_millis(500);
 
 /// A message that goes as a packet or in the ring.
 pub(crate) const SHORT: usize = 16;
@@ -67,7 +66,7 @@ impl Pipe {
     }
 
     pub(crate) fn send(&self, id: u64) -> bool {
-        self.sender.send_timeout(&message(id, SHORT), SOON).is_ok()
+        self.sender.send_timeout(&message(id, SHORT), LIVENESS).is_ok()
     }
 
     pub(crate) fn recv(&self) -> Option<u64> {

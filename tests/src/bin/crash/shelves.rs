@@ -118,7 +118,7 @@ fn warm_up() {
     assert!(shelf.lost().is_ok_and(|lost| lost == 0));
 }
 
-/// Takes all that must come; each within a second, without any further traffic.
+/// Takes all that must come, without any further traffic.
 fn take_all(shelf: &Shelf, must: &[u64], verdict: &mut Verdict) {
     let mut seen = Vec::new();
     for _ in must {
@@ -171,7 +171,7 @@ pub(crate) fn finish_with_joiners(kill: Kill) -> Verdict {
     let stop = victim.run(kill, || false);
     let mut verdict = Verdict::new(stop);
     let done = || slots.iter().all(|slot| slot.is_done());
-    // If it was not done, it comes again, within a second.
+    // If it was not done, it comes again.
     let mut again = None;
     let over = within_liveness(|| {
         again = again.or_else(|| take(&shelf, Duration::ZERO));

@@ -3,8 +3,9 @@
 
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::time::Duration;
 
-use mp_tests::step::{Board, Kill, Role, run_victim, within_liveness};
+use mp_tests::step::{Board, Kill, Role, run_victim, within};
 use mp_tests::sweep::Verdict;
 
 /// Words in shared memory.
@@ -69,7 +70,8 @@ pub(crate) fn toy_lock(kill: Kill) -> Verdict {
         board.slot(0).done(0);
     });
     let mut verdict = Verdict::new(stop);
-    verdict.progress(within_liveness(|| board.slot(0).is_done()), "the next owner");
+    let done = within(Duration::from_secs(1), || board.slot(0).is_done());
+    verdict.progress(done, "the next owner");
     drop(survivor);
     verdict
 }
