@@ -21,8 +21,13 @@ pub enum Backend {
     Processes,
     /// Each in a thread of this process, see [`ThreadPool`](crate::ThreadPool).
     Threads,
-    /// There are none: each task runs in the thread that submits it, before the call returns. For debugging, and where neither
-    /// processes nor threads can be had. Limits and retries do not apply, and state is that of the thread that built the pool.
+    /// There are none: each task runs in the thread that submits it, before the call returns. For debugging, and where no
+    /// processes can be had.
+    ///
+    /// It is a pool of one worker, which is the thread that calls: where several call at once, one task runs at a time, in order of
+    /// priority and then as they came, and [`Pool::join`](crate::Pool::join) waits for those of all threads. A task may use its own pool. What
+    /// runs when the pool is terminated goes on to its end, and its result is [`TaskError::Terminated`](crate::TaskError::Terminated) all the same. State
+    /// is that of the thread that built the pool.
     Inline,
 }
 

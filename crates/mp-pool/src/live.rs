@@ -205,6 +205,10 @@ impl Live {
             let what = "a callback cannot wait for the end of its pool";
             return Err(Error::new(ErrorKind::Unsupported, what));
         }
+        if self.core.is_in_task() {
+            let what = "a task that runs in the calling thread cannot wait for the end of its pool";
+            return Err(Error::new(ErrorKind::Unsupported, what));
+        }
         {
             let state = self.core.lock();
             if state.phase == Phase::Open && state.dispatcher.ended().is_none() {

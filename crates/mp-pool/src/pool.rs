@@ -563,7 +563,8 @@ impl Pool {
     /// # Errors
     ///
     /// [`ErrorKind::Open`](crate::ErrorKind::Open) if neither [`Pool::close`] nor [`Pool::terminate`] was called,
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) in a callback, which would wait for itself.
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) in a callback, which would wait for itself, and in a task
+    /// of a pool without workers, likewise.
     pub fn join(&self) -> Result<(), Error> {
         self.live.join()
     }
