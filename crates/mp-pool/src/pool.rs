@@ -44,7 +44,8 @@ mod settings;
 /// If a worker dies, by a signal, an abort or an exit, the task that it was running fails with
 /// [`TaskError::Died`]. Tasks that it only had queued, and the rest of a chunk, go to others, results that it had handed over
 /// are kept, a new worker stands in, and all else goes on. If the process with the pool dies, the kernel ends
-/// its workers.
+/// its workers. It does not see the one whose task has closed all descriptors of its process: such a worker ends itself when it has no
+/// task, and so outlives the pool only for as long as its last task runs.
 ///
 /// # Examples
 ///

@@ -173,6 +173,13 @@ pub(crate) fn die_with(socket: BorrowedFd<'_>) -> io::Result<()> {
     check(unsafe { libc::fcntl(socket.as_raw_fd(), libc::F_SETFL, libc::O_ASYNC) }.into()).map(drop)
 }
 
+/// Says whether what [`die_with`] asked for holds: not if the descriptor was closed, nor if another has its number now.
+pub(crate) fn dies_with(socket: BorrowedFd<'_>) -> bool {
+    // SAFETY: takes no pointers; fails if there is no such descriptor.
+    let flags = unsafe { libc::fcntl(socket.as_raw_fd(), libc::F_GETFL) };
+    flags >= 0 && flags & libc::O_ASYNC != 0
+}
+
 /// Takes back what [`die_with`] asked for.
 pub(crate) fn live_on(socket: impl AsFd) {
     // SAFETY: takes no pointers.
