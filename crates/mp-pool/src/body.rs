@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread;
 
 use mp_process::{Child, ExitStatus};
-use mp_wire::{Deadline, poll};
+use mp_wire::{Deadline, above_streams, poll};
 
 use crate::Death;
 use crate::transport::Usage;
@@ -38,6 +38,12 @@ pub(crate) enum Body {
     Thread(Arc<Thread>),
 }
 
+/// Two sockets that are connected.
+pub(crate) fn stream_pair() -> io::Result<(UnixStream, UnixStream)> {
+    let (one, two) = UnixStream::pair()?;
+    Ok((above_streams(one.into()).into(), above_streams(two.into()).into()))
+}
+
 /// A thread that can be given up, though not ended.
 #[derive(Debug)]
 pub(crate) struct Thread {
@@ -47,7 +53,7 @@ pub(crate) struct Thread {
 
 impl Thread {
     pub(crate) fn spawn(run: impl FnOnce() + Send + 'static) -> io::Result<Self> {
-        let (end, its) = UnixStream::pair()?;
+        let (end, its) = stream_pair()?;
         thread::Builder::new().name("PoolThread".to_owned()).spawn(move || {
             run();
             drop(its);

@@ -1,12 +1,12 @@
 //! A pool with its processes and threads: starting them, ending them, and noticing their end.
 
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mp_process::StartMethod;
 use mp_wire::Deadline;
 
+use crate::body::stream_pair;
 use crate::core::{Core, Phase};
 use crate::dispatcher::{Dispatcher, Fleet};
 use crate::links::{Doorbell, RingLink};
@@ -43,7 +43,7 @@ impl Live {
         let method = starter.method();
         let bell = starter.bell().clone();
         let (control, watched) =
-            UnixStream::pair().map_err(|error| failed("no socket for a pool", error))?;
+            stream_pair().map_err(|error| failed("no socket for a pool", error))?;
         let core = Arc::new(Core::new(Dispatcher::new(fleet, max_tasks), bell, control));
         if starter.backend() == Backend::Inline {
             core.be_inline();
