@@ -13,6 +13,10 @@ use crate::Death;
 use crate::transport::Usage;
 
 /// Where the workers of a pool live.
+///
+/// The calls are the same, so that a program can change from one to another by a word. For that, a pool takes every setting
+/// of [`Builder`](crate::Builder) whatever its workers are, and checks it; where one is without effect, it says so. The same holds for the settings of a call,
+/// as [`Pool::timeout`](crate::Pool::timeout) and [`Builder::timeout`](crate::Builder::timeout).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Backend {
