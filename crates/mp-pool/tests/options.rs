@@ -121,6 +121,9 @@ fn end_of(builder: Builder, expected: bool) -> Option<Death> {
 /// Sets a setting, and says whether it took effect, as it is to or not.
 type Probe = fn(Builder, bool) -> bool;
 
+/// Sets a setting.
+type Set = fn(Builder) -> Builder;
+
 const SETTINGS: &[(&str, With, Probe)] = &[
     ("workers", Workers, |builder, _| builder.workers(3).build().unwrap().workers() == 3),
     ("initializer", All, |builder, _| {
@@ -313,7 +316,7 @@ fn what_has_no_effect_is_documented() {
 #[test]
 fn what_makes_no_sense_is_refused_whatever_the_workers_are() {
     guarded(|| {
-        let settings: [(fn(Builder) -> Builder, ErrorKind); 7] = [
+        let settings: [(Set, ErrorKind); 7] = [
             (|builder| builder.workers(0), ErrorKind::InvalidInput),
             (|builder| builder.workers(2).max_workers(1), ErrorKind::InvalidInput),
             (|builder| builder.max_tasks_per_child(0), ErrorKind::InvalidInput),

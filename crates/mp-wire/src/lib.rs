@@ -19,6 +19,7 @@ pub mod socket;
 mod spin;
 pub mod stamped;
 mod sys;
+mod told;
 
 pub use buffer::Buffer;
 pub use codec::{decode, encode, encode_into, encode_with};
