@@ -13,7 +13,7 @@ use nix::sys::socket::{
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 
-use mp_wire::Deadline;
+use mp_wire::{Deadline, above_streams};
 
 use crate::address::{MAX_NAME, is_bad_path};
 use crate::{Error, ErrorKind, sys};
@@ -68,7 +68,7 @@ impl Name {
 
 pub(crate) fn new_socket(flags: SockFlag) -> io::Result<OwnedFd> {
     let flags = flags | SockFlag::SOCK_CLOEXEC;
-    Ok(socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?)
+    Ok(above_streams(socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?))
 }
 
 /// Connects, waiting while the listener has too many who wait.

@@ -7,12 +7,16 @@ use std::sync::Arc;
 use std::thread;
 
 use mp_process::{Child, ExitStatus};
-use mp_wire::{Deadline, poll};
+use mp_wire::{Deadline, above_streams, poll};
 
 use crate::Death;
 use crate::transport::Usage;
 
 /// Where the workers of a pool live.
+///
+/// The calls are the same, so that a program can change from one to another by a word. For that, a pool takes every setting
+/// of [`Builder`](crate::Builder) whatever its workers are, and checks it; where one is without effect, it says so. The same holds for the settings of a call,
+/// as [`Pool::timeout`](crate::Pool::timeout) and [`Builder::timeout`](crate::Builder::timeout).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Backend {
@@ -21,8 +25,13 @@ pub enum Backend {
     Processes,
     /// Each in a thread of this process, see [`ThreadPool`](crate::ThreadPool).
     Threads,
-    /// There are none: each task runs in the thread that submits it, before the call returns. For debugging, and where neither
-    /// processes nor threads can be had. Limits and retries do not apply, and state is that of the thread that built the pool.
+    /// There are none: each task runs in the thread that submits it, before the call returns. For debugging, and where no
+    /// processes can be had.
+    ///
+    /// It is a pool of one worker, which is the thread that calls: where several call at once, one task runs at a time, in order of
+    /// priority and then as they came, and [`Pool::join`](crate::Pool::join) waits for those of all threads. A task may use its own pool. What
+    /// runs when the pool is terminated goes on to its end, and its result is [`TaskError::Terminated`](crate::TaskError::Terminated) all the same. State
+    /// is that of the thread that built the pool.
     Inline,
 }
 
@@ -31,6 +40,12 @@ pub enum Backend {
 pub(crate) enum Body {
     Process(Arc<Child<()>>),
     Thread(Arc<Thread>),
+}
+
+/// Two sockets that are connected.
+pub(crate) fn stream_pair() -> io::Result<(UnixStream, UnixStream)> {
+    let (one, two) = UnixStream::pair()?;
+    Ok((above_streams(one.into()).into(), above_streams(two.into()).into()))
 }
 
 /// A thread that can be given up, though not ended.
@@ -42,7 +57,7 @@ pub(crate) struct Thread {
 
 impl Thread {
     pub(crate) fn spawn(run: impl FnOnce() + Send + 'static) -> io::Result<Self> {
-        let (end, its) = UnixStream::pair()?;
+        let (end, its) = stream_pair()?;
         thread::Builder::new().name("PoolThread".to_owned()).spawn(move || {
             run();
             drop(its);

@@ -103,6 +103,8 @@ impl Builder {
     }
 
     /// Sets the number of workers; by default as many as this process may use processors.
+    ///
+    /// Without effect with [`Backend::Inline`].
     #[doc(alias = "processes")]
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = Some(workers);
@@ -162,6 +164,8 @@ impl Builder {
 
     /// Sets a function that is given the state of each worker that is let go: when the pool is closed and joined, shrinks, or the
     /// worker has had its number of tasks. A worker that is ended or dies does not run it.
+    ///
+    /// Without effect with [`Backend::Inline`].
     #[doc(alias = "worker_exit")]
     pub fn exit<F, S>(mut self, function: F) -> Self
     where
@@ -191,12 +195,16 @@ impl Builder {
     }
 
     /// Sets how workers are started; `fork` is not to be had, because a pool has threads.
+    ///
+    /// Without effect with [`Backend::Threads`] and [`Backend::Inline`].
     pub fn start_method(mut self, method: StartMethod) -> Self {
         self.method = method;
         self
     }
 
     /// Lets the pool grow up to this many workers while there is more work than its workers can begin.
+    ///
+    /// Without effect with [`Backend::Inline`].
     ///
     /// # Examples
     ///
@@ -220,6 +228,8 @@ impl Builder {
 
     /// Lets a worker go that has had nothing to do for this long, down to [`Builder::min_workers`]; others are started
     /// when there is work again.
+    ///
+    /// Without effect with [`Backend::Inline`].
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.idle = Some(timeout);
         self
@@ -227,6 +237,8 @@ impl Builder {
 
     /// Sets how many workers stay when there is nothing to do; by default one, and it may be zero. Without
     /// [`Builder::idle_timeout`] all stay.
+    ///
+    /// Without effect with [`Backend::Inline`].
     pub fn min_workers(mut self, workers: usize) -> Self {
         self.least = workers;
         self
@@ -240,7 +252,9 @@ impl Builder {
 
     /// Lets the workers run on these processors alone, counted from 0, and the threads that they start.
     ///
-    /// The number of workers stays what it is otherwise. It does not apply where tasks run in the calling thread.
+    /// The number of workers stays what it is otherwise.
+    ///
+    /// Without effect with [`Backend::Inline`].
     ///
     /// # Examples
     ///
@@ -261,6 +275,8 @@ impl Builder {
 
     /// Lets each worker run on processors of its own: the one with number 0, see [`worker_id`](crate::worker_id), on those
     /// of the first list, and so on; where there are more workers than lists, from the first one again.
+    ///
+    /// Without effect with [`Backend::Inline`].
     ///
     /// # Examples
     ///
@@ -283,6 +299,8 @@ impl Builder {
     ///
     /// It is called in this process, in the thread for callbacks, see [`Pool::apply_async_with`]: a slow one delays other
     /// callbacks, but no workers, and a panic in it is caught. [`Pool::join`] waits for those that are due.
+    ///
+    /// Without effect with [`Backend::Inline`].
     #[doc(alias = "on_process_up")]
     pub fn on_worker_up(mut self, hook: impl Fn(&WorkerStats) + Send + Sync + 'static) -> Self {
         self.care.hooks.up = Some(Arc::new(move |worker, ()| hook(worker)));
@@ -293,6 +311,8 @@ impl Builder {
     /// [`Builder::on_worker_up`].
     ///
     /// One that was let go has exited with code 0; one whose task was ended at a limit was killed.
+    ///
+    /// Without effect with [`Backend::Inline`].
     ///
     /// # Examples
     ///
@@ -365,9 +385,7 @@ impl Builder {
         let state = self.state.map_err(unsent)?;
         let exit = self.exit.map_err(unsent)?;
         let initializers = initializer.into_iter().chain(state).collect();
-        if self.backend != Backend::Inline {
-            pin::check(&self.cpus)?;
-        }
+        pin::check(&self.cpus)?;
         let recipe = Recipe {
             initializers,
             exit,

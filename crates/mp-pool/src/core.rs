@@ -68,6 +68,10 @@ pub(crate) struct State<L> {
     waiting: Vec<Arc<Job>>,
     /// Jobs whose callback has not run yet.
     callbacks: usize,
+    /// Calls that have more to submit.
+    calls: usize,
+    /// The thread that runs a task of a pool without workers.
+    turn: Option<ThreadId>,
     /// The helper sleeps until it is told otherwise.
     helper_sleeps: bool,
     /// The helper and the supervisor are to end.
@@ -96,6 +100,8 @@ pub(crate) struct Core<L, B> {
     pub(crate) bell: B,
     helper: Condvar,
     crier: Condvar,
+    /// Threads wait here that are to run units, where there are no workers.
+    turn: Condvar,
     /// The process that it belongs to. A forked copy has none of its threads, and one of them may have had the lock.
     generation: u64,
     /// A byte here makes the supervisor look.
@@ -113,6 +119,8 @@ impl<L: Link, B: Bell> Core<L, B> {
             pumped: 0,
             waiting: Vec::new(),
             callbacks: 0,
+            calls: 0,
+            turn: None,
             helper_sleeps: false,
             stop: false,
             helper_gone: false,
@@ -126,6 +134,7 @@ impl<L: Link, B: Bell> Core<L, B> {
             bell,
             helper: Condvar::new(),
             crier: Condvar::new(),
+            turn: Condvar::new(),
             generation,
             control,
             inline: AtomicBool::new(false),
@@ -139,32 +148,6 @@ impl<L: Link, B: Bell> Core<L, B> {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State<L>> {
         self.state.lock()
-    }
-
-    pub(crate) fn be_inline(&self) {
-        self.inline.store(true, Ordering::Relaxed);
-    }
-
-    pub(crate) fn is_inline(&self) -> bool {
-        self.inline.load(Ordering::Relaxed)
-    }
-
-    /// Runs units in this thread.
-    fn run_here(&self, units: impl IntoIterator<Item = Unit>) {
-        for unit in units {
-            let outcome = match entry::thunk(unit.parcel.entry) {
-                Ok(thunk) => {
-                    let range = (unit.parcel.from, unit.parcel.end);
-                    let mut run = Run::whole(range);
-                    let batch = trace::tasks(0, unit.place, range, || {
-                        place::inline(|| thunk(&unit.parcel.bytes, &unit.parcel.fds, &mut run))
-                    });
-                    Ok(Message { bytes: batch.bytes, fds: batch.fds })
-                }
-                Err(error) => Err(TaskError::encode(error)),
-            };
-            self.lock().dispatcher.done_here(&unit, outcome);
-        }
     }
 
     /// Has the supervisor look at what is wanted.
@@ -189,12 +172,17 @@ impl<L: Link, B: Bell> Core<L, B> {
         let mut state = self.lock();
         state.admits(first)?;
         if self.is_inline() {
-            drop(state);
-            self.run_here(units);
-            return Ok(());
+            self.run_here(&mut state, units);
+        } else {
+            self.take(&mut state, units);
         }
-        self.take(&mut state, units);
         Ok(())
+    }
+
+    /// Begins a call that submits several times: until it is over, the pool is not idle.
+    pub(crate) fn begin_call(&self) -> Call<'_, L, B> {
+        self.lock().calls += 1;
+        Call(self)
     }
 
     /// Takes units, which go to the workers that have room for them.
@@ -343,6 +331,7 @@ impl<L: Link, B: Bell> Core<L, B> {
         }
         self.wake_helper(&mut state);
         self.have_called(&state);
+        self.turn.notify_all();
         self.bell.ring();
     }
 
@@ -432,9 +421,12 @@ impl<L: Link> State<L> {
         self.helper_gone && !matches!(self.crier, Crier::Alive(_))
     }
 
-    /// Everything that was submitted is done, callbacks included.
+    /// Everything that was submitted is done, callbacks included, and all that is yet to be by calls that have begun, unless the pool
+    /// has ended. No code of a task runs in a thread of this process that a pool without workers has for one.
     pub(crate) fn is_idle(&self) -> bool {
-        self.dispatcher.outstanding() == 0 && self.callbacks == 0
+        let is_called = self.calls > 0 && self.dispatcher.ended().is_none();
+        let is_at_work = self.dispatcher.outstanding() > 0 || self.turn.is_some();
+        !is_called && !is_at_work && self.callbacks == 0
     }
 
     /// Nobody pumps or waits, nor has since `seen` was read; or there are callbacks to wait for, which nobody else does.
@@ -453,5 +445,21 @@ impl<L: Link> State<L> {
     }
 }
 
+/// A call that goes on submitting.
+pub(crate) struct Call<'c, L: Link, B: Bell>(&'c Core<L, B>);
+
+impl<L: Link, B: Bell> Drop for Call<'_, L, B> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.calls -= 1;
+        if state.calls == 0 && state.pump != Pump::Nobody {
+            // It may wait for the end of all.
+            self.0.bell.ring();
+        }
+        self.0.hand_over(&mut state);
+    }
+}
+
 mod callbacks;
 mod end;
+mod inline;

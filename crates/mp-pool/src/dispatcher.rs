@@ -16,6 +16,7 @@
 //! A worker has one unit to run and some queued, so that it need not wait for us between two: more of them
 //! the shorter they are, see [`share`]. When that was too many, the next idle worker gets them back.
 
+use here::Here;
 use record::{Account, Done, Record};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -156,6 +157,8 @@ pub(crate) struct Progress {
 pub(crate) struct Dispatcher<L> {
     workers: Vec<Option<Worker<L>>>,
     fleet: Fleet,
+    /// Where the threads that submit do the work.
+    here: Option<Here>,
     pending: VecDeque<Unit>,
     pending_bytes: usize,
     /// What is to be run again, not before this time.
@@ -182,6 +185,7 @@ impl<L: Link> Dispatcher<L> {
         Self {
             workers: (0..fleet.wanted).map(|_| None).collect(),
             fleet,
+            here: None,
             pending: VecDeque::new(),
             pending_bytes: 0,
             delayed: Vec::new(),
@@ -447,11 +451,6 @@ impl<L: Link> Dispatcher<L> {
         job.turn.notify_all();
     }
 
-    /// Notes what became of a unit that no worker was given.
-    pub(crate) fn done_here(&mut self, unit: &Unit, outcome: Outcome) {
-        self.finish(unit, unit.parcel.from, unit.parcel.items(), outcome);
-    }
-
     /// Why the pool has ended, if it has.
     pub(crate) fn ended(&self) -> Option<&TaskError> {
         self.ended.as_ref()
@@ -525,6 +524,7 @@ fn after(start: Instant, time: Duration) -> Instant {
 }
 
 mod fleet;
+mod here;
 mod limits;
 mod record;
 mod share;

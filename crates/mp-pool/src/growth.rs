@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
+use mp_wire::above_streams;
+
 use crate::sys;
 
 /// How long, in nanoseconds, until it is looked at again: that costs two microseconds.
@@ -19,7 +21,8 @@ pub(crate) struct Growth {
 impl Growth {
     /// `None` if that cannot be told here.
     pub(crate) fn new(most: u64) -> Option<Self> {
-        Some(Self { most, statm: File::open("/proc/self/statm").ok()?, looked: None })
+        let statm = above_streams(File::open("/proc/self/statm").ok()?.into()).into();
+        Some(Self { most, statm, looked: None })
     }
 
     /// Says whether it is beyond the bound; may be silent if it was asked just before.

@@ -1,12 +1,12 @@
 //! A pool with its processes and threads: starting them, ending them, and noticing their end.
 
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mp_process::StartMethod;
 use mp_wire::Deadline;
 
+use crate::body::stream_pair;
 use crate::core::{Core, Phase};
 use crate::dispatcher::{Dispatcher, Fleet};
 use crate::links::{Doorbell, RingLink};
@@ -43,7 +43,7 @@ impl Live {
         let method = starter.method();
         let bell = starter.bell().clone();
         let (control, watched) =
-            UnixStream::pair().map_err(|error| failed("no socket for a pool", error))?;
+            stream_pair().map_err(|error| failed("no socket for a pool", error))?;
         let core = Arc::new(Core::new(Dispatcher::new(fleet, max_tasks), bell, control));
         if starter.backend() == Backend::Inline {
             core.be_inline();
@@ -203,6 +203,10 @@ impl Live {
         }
         if self.core.is_in_callback() {
             let what = "a callback cannot wait for the end of its pool";
+            return Err(Error::new(ErrorKind::Unsupported, what));
+        }
+        if self.core.is_in_task() {
+            let what = "a task that runs in the calling thread cannot wait for the end of its pool";
             return Err(Error::new(ErrorKind::Unsupported, what));
         }
         {

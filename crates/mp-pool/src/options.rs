@@ -337,6 +337,7 @@ impl<'p> Options<'p> {
         I: Iterator<Item = Args>,
     {
         let core = self.pool.core();
+        let _call = core.begin_call();
         let job = self.job(Order::Submitted);
         let length = feed.size_hint().0;
         self.meter.expect(feed.size_hint().1);

@@ -44,7 +44,8 @@ mod settings;
 /// If a worker dies, by a signal, an abort or an exit, the task that it was running fails with
 /// [`TaskError::Died`]. Tasks that it only had queued, and the rest of a chunk, go to others, results that it had handed over
 /// are kept, a new worker stands in, and all else goes on. If the process with the pool dies, the kernel ends
-/// its workers.
+/// its workers. It does not see the one whose task has closed all descriptors of its process: such a worker ends itself when it has no
+/// task, and so outlives the pool only for as long as its last task runs.
 ///
 /// # Examples
 ///
@@ -563,7 +564,8 @@ impl Pool {
     /// # Errors
     ///
     /// [`ErrorKind::Open`](crate::ErrorKind::Open) if neither [`Pool::close`] nor [`Pool::terminate`] was called,
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) in a callback, which would wait for itself.
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) in a callback, which would wait for itself, and in a task
+    /// of a pool without workers, likewise.
     pub fn join(&self) -> Result<(), Error> {
         self.live.join()
     }

@@ -90,7 +90,7 @@ impl Starter {
         let body = if threads {
             let line = line.clone();
             let thread = Thread::spawn(move || {
-                place::within(post.place(), || live(post, Some(line)));
+                place::within(post.place(), || live(post, Some(line), None));
             });
             let thread =
                 thread.map_err(|error| Error::with_source(ErrorKind::Start, failed, error))?;

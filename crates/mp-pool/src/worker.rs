@@ -1,6 +1,6 @@
 //! What runs in a worker process.
 
-use mp_process::Panic;
+use mp_process::{Panic, ParentProcess, parent_process};
 use mp_queue::channel::Channel;
 use mp_queue::{ErrorKind, GetError, PutError};
 use mp_shared::fork;
@@ -65,26 +65,30 @@ pub(crate) fn work(post: Post) {
         sys::be_interrupted_by(signal);
     }
     let line = post.bell.line(post.slot).ok();
-    if !live(post, line) {
-        // Nothing can be said to the pool any more; that shows in the end of the process.
-        std::process::exit(1);
-    }
+    live(post, line, parent_process());
 }
 
-/// The life of a worker in whatever it lives; says whether it ended in order.
-pub(crate) fn live(post: Post, line: Option<Line>) -> bool {
+/// The life of a worker in whatever it lives. If it has a process of its own, that has a parent.
+pub(crate) fn live(post: Post, line: Option<Line>, parent: Option<ParentProcess>) {
     let Post { orders, replies, bell, slot, recipe } = post;
     let growth = RefCell::new(recipe.max_memory.and_then(Growth::new));
     let interrupted = recipe.soft_signal.is_some();
     let generation = fork::generation();
-    let worker = Worker { replies, bell, line, slot, growth, interrupted, generation };
+    let worker = Worker { replies, bell, line, slot, growth, interrupted, generation, parent };
 
-    if let Err(message) = recipe.begin(slot) {
-        return worker.say(&Answer::failed(), message.as_bytes());
+    let in_order = match recipe.begin(slot) {
+        Err(message) => worker.say(&Answer::failed(), message.as_bytes()),
+        Ok(()) => {
+            let served = worker.say(&Answer::ready(), &[]) && worker.serve(&orders);
+            recipe.finish();
+            served
+        }
+    };
+    if !in_order && parent.is_some() {
+        // Nothing can be said to the pool any more; that shows in the end of the process. What it has stays as it is: if a task
+        // has closed it, the numbers may be somebody else's.
+        std::process::exit(1);
     }
-    let served = worker.say(&Answer::ready(), &[]) && worker.serve(&orders);
-    recipe.finish();
-    served
 }
 
 /// What is to come after an answer.
@@ -108,6 +112,8 @@ struct Worker {
     interrupted: bool,
     /// The process that it is; a task may have forked another, which is no worker.
     generation: u64,
+    /// The end of its parent is to be its own.
+    parent: Option<ParentProcess>,
 }
 
 impl Worker {
@@ -119,13 +125,14 @@ impl Worker {
         loop {
             let idle = loan::trim().or_else(|| (!lingering::is_empty()).then_some(loan::KEEP));
             let deadline = idle.map_or(Deadline::NEVER, Deadline::after);
-            let at_once = match take(orders, &mut message, deadline) {
+            let at_once = match self.take(orders, &mut message, deadline) {
                 Ok(at_once) => at_once,
                 Err(GetError::Empty) => {
                     lingering::clear();
                     continue;
                 }
                 Err(GetError::Closed) => return true,
+                // Or a task has closed what its life hangs on: another worker does better than one that may stay for ever.
                 Err(_) => return false,
             };
             let Some(order) = Order::take(&mut message.bytes) else { return false };
@@ -179,6 +186,36 @@ impl Worker {
         }
     }
 
+    /// Waits for an order; says whether it was there at once, so that it was put before this was called.
+    ///
+    /// Who is about to wait looks first whether it would end with the pool's process. When that is gone, it could not be told any more.
+    fn take(
+        &self,
+        orders: &Channel,
+        message: &mut Message,
+        deadline: Deadline,
+    ) -> Result<bool, GetError> {
+        let (taken, at_once) = match orders.get(message, Deadline::NOW) {
+            Err(GetError::Empty) => {
+                if self.parent.is_some_and(|parent| !parent.takes_along()) {
+                    return Err(GetError::Disconnected);
+                }
+                (orders.get(message, deadline), false)
+            }
+            taken => (taken, true),
+        };
+        match taken {
+            // A task has closed what they come by: another worker finds them where they are.
+            Err(GetError::Failed(error)) if error.kind() == ErrorKind::Io => {
+                return Err(GetError::Failed(error));
+            }
+            // Its descriptors do not fit into this process. The tasks that look for them fail.
+            Err(GetError::Failed(_)) => orders.get_bytes(message, Deadline::NEVER)?,
+            taken => taken?,
+        }
+        Ok(at_once)
+    }
+
     fn answer(&self, id: u64, times: (u64, u64), batch: &Batch, items: u32) -> After {
         if fork::generation() != self.generation {
             // The copy of this process that a task has forked comes out of it, too: the result is not its to give.
@@ -216,24 +253,6 @@ impl Worker {
         }
         Ok(())
     }
-}
-
-/// Waits for an order; says whether it was there at once, so that it was put before this was called.
-fn take(orders: &Channel, message: &mut Message, deadline: Deadline) -> Result<bool, GetError> {
-    let (taken, at_once) = match orders.get(message, Deadline::NOW) {
-        Err(GetError::Empty) => (orders.get(message, deadline), false),
-        taken => (taken, true),
-    };
-    match taken {
-        // A task has closed what they come by: another worker finds them where they are.
-        Err(GetError::Failed(error)) if error.kind() == ErrorKind::Io => {
-            return Err(GetError::Failed(error));
-        }
-        // Its descriptors do not fit into this process. The tasks that look for them fail.
-        Err(GetError::Failed(_)) => orders.get_bytes(message, Deadline::NEVER)?,
-        taken => taken?,
-    }
-    Ok(at_once)
 }
 
 /// Runs user code whose panic is the caller's to tell of.

@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use common::guarded;
-use mp_pool::{Death, ErrorKind, Imap, Pool, Retry, TaskError};
+use mp_pool::{Death, ErrorKind, Imap, Pool, Retry, TaskError, ThreadPool};
 use mp_process::Process;
 use mp_queue::Queue;
 use serde::{Deserialize, Serialize};
@@ -430,5 +430,43 @@ fn a_task_that_reads_the_input_finds_none() {
         let pool = Pool::new(1).unwrap();
         let read = |_: ()| std::io::read_to_string(std::io::stdin()).ok();
         assert_eq!(pool.apply(read, ((),)).unwrap().as_deref(), Some(""));
+    });
+}
+
+/// Closes what is not its own, what ties it to the pool included.
+fn close_range() -> u32 {
+    // SAFETY: takes no pointers. What this process loses by it is what the test is about.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
+    pid()
+}
+
+/// A program that waits to be killed, with a worker that has closed everything.
+fn with_a_careless_worker(said: Queue<u32>) {
+    let pool = Pool::new(1).unwrap();
+    said.put(&pool.apply(close_range, ()).unwrap()).unwrap();
+    nap(HOUR);
+}
+
+/// The kernel would not tell it of the end of its parent.
+#[test]
+fn a_worker_that_has_closed_all_descriptors_does_not_outlive_its_pool() {
+    guarded(|| {
+        let said = Queue::new().unwrap();
+        let child = Process::new(with_a_careless_worker, (said.clone(),)).start().unwrap();
+        let worker = said.get().unwrap();
+        child.kill().unwrap();
+        while lives(worker) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // Nor does it wait for that: another stands in.
+        let pool = Pool::new(1).unwrap();
+        let worker = pool.apply(close_range, ()).unwrap();
+        while pool.pids().contains(&worker) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(pool.map(square, 0..10).unwrap().len(), 10);
+        // Threads share what they have with the process that they are in, whoever closes it.
+        let threads = ThreadPool::new(1).unwrap();
+        assert_eq!(threads.map(square, 0..10).unwrap().len(), 10);
     });
 }

@@ -167,7 +167,7 @@ pub fn parent_process() -> Option<ParentProcess> {
 ///
 /// # If a process dies
 ///
-/// The kernel kills a child whose parent is gone. So what asks about the parent's death is of use to a process that
+/// The kernel kills a child whose parent is gone, see [`takes_along`](Self::takes_along). So what asks about the parent's death is of use to a process that
 /// was forked in another way than by this library, and in the moment between the two.
 #[derive(Clone, Copy)]
 pub struct ParentProcess(&'static Current);
@@ -189,6 +189,25 @@ impl ParentProcess {
     #[must_use]
     pub fn is_alive(&self) -> bool {
         !sys::is_hung_up(self.0.life.as_fd())
+    }
+
+    /// Says whether the kernel will kill this process when the parent is gone.
+    ///
+    /// It will not if this process is [detached](crate::Process::detached), or has closed descriptors that are not its own, such as all from 3 on:
+    /// one of them is what the kernel watches. A worker that finds out so can end itself.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_process::{Process, parent_process};
+    ///
+    /// let child = Process::new(|| parent_process().is_some_and(|parent| parent.takes_along()), ());
+    /// assert!(child.start()?.join()?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn takes_along(&self) -> bool {
+        sys::dies_with(self.0.life.as_fd())
     }
 
     /// Waits until the parent is gone; `false` if it is still there after `timeout`.

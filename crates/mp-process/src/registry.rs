@@ -85,8 +85,7 @@ impl Pair {
     pub(crate) fn new() -> io::Result<(Self, Fd, Fd)> {
         let mut state = state();
         let (ours, theirs) = socket::pair()?;
-        let ours = Fd::from(sys::above_streams(ours)?);
-        let theirs = Fd::from(sys::above_streams(theirs)?);
+        let (ours, theirs) = (Fd::from(ours), Fd::from(theirs));
         state.serial += 1;
         let serial = state.serial;
         state.pending.insert(serial, (ours.clone(), Some(theirs.clone())));
@@ -99,12 +98,9 @@ impl Pair {
     pub(crate) fn adopt<T>(
         receive: impl FnOnce() -> Result<(T, Option<Fd>), mp_wire::Error>,
     ) -> Result<(T, Option<(Self, Fd)>), mp_wire::Error> {
-        let failed = |error| mp_wire::Error::from_io("no socket for a new process", error);
         let mut state = state();
         let (value, ours) = receive()?;
         let Some(ours) = ours else { return Ok((value, None)) };
-        let ours = ours.into_owned().and_then(sys::above_streams).map_err(failed)?;
-        let ours = Fd::from(ours);
         state.serial += 1;
         let serial = state.serial;
         state.pending.insert(serial, (ours.clone(), None));

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use mp_wire::Fd;
+use mp_wire::{Fd, above_streams};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, ErrorKind, Resource, boot, execute, sys};
@@ -251,18 +251,19 @@ pub(crate) fn open(places: [Option<Stdio>; 3]) -> io::Result<([Option<Fd>; 3], P
             }
             Place::Piped => {
                 let (reader, writer) = io::pipe()?;
+                let (reader, writer) = (above_streams(reader.into()), above_streams(writer.into()));
                 Some(match number {
                     0 => {
-                        pipes.stdin = Some(writer);
-                        Fd::from(OwnedFd::from(reader))
+                        pipes.stdin = Some(writer.into());
+                        Fd::from(reader)
                     }
                     1 => {
-                        pipes.stdout = Some(reader);
-                        Fd::from(OwnedFd::from(writer))
+                        pipes.stdout = Some(reader.into());
+                        Fd::from(writer)
                     }
                     _ => {
-                        pipes.stderr = Some(reader);
-                        Fd::from(OwnedFd::from(writer))
+                        pipes.stderr = Some(reader.into());
+                        Fd::from(writer)
                     }
                 })
             }

@@ -449,6 +449,7 @@ fn attach(name: &str) -> io::Result<(Mapping, Identity)> {
             let what = "it has no memory: it is not complete, or not one of ours";
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
+        let _placeholders = mp_wire::occupy_streams();
         let opened = ShmemConf::new().os_id(format!("/{name}")).open();
         let mapping = Mapping(opened.map_err(into_io)?);
         // The crate does not say which file it opened. If the name is still that of the same file, it was that one.

@@ -14,7 +14,7 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use mp_wire::Deadline;
+use mp_wire::{Deadline, above_streams};
 
 /// No `FUTEX_PRIVATE_FLAG`: the words are in memory that other processes map at other addresses.
 const SCOPE: i32 = if cfg!(mp_bug = "private_futex") { libc::FUTEX_PRIVATE_FLAG } else { 0 };
@@ -288,7 +288,7 @@ pub(crate) fn pidfd_open(process: u32) -> io::Result<OwnedFd> {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the descriptor is new and nobody else's.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+    Ok(above_streams(unsafe { OwnedFd::from_raw_fd(fd as i32) }))
 }
 
 /// Maps one page that the kernel zeroes in a forked child; `None` where it cannot.

@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 
 use crate::buffer::Buffer;
 use crate::guard::{Budget, Guarded};
+use crate::told::{self, Tell, Told};
 use crate::{Error, ErrorKind, Fd, Message};
 
 /// The descriptors of the message that is being encoded or decoded in this thread, if one is.
@@ -158,7 +159,7 @@ pub fn encode_into<T: Serialize + ?Sized>(value: &T, message: &mut Message) -> R
     message.fds.clear();
     message.bytes.clear();
     let scope = Scope::enter(&ENCODING);
-    let result = postcard::serialize_with_flavor(value, Growing(&mut message.bytes));
+    let result = postcard::serialize_with_flavor(&Tell(value), Growing(&mut message.bytes));
     message.fds = scope.leave();
     result.map_err(|error| {
         message.bytes.clear();
@@ -187,7 +188,7 @@ pub fn encode_with<T: Serialize + ?Sized, R>(
 ) -> Result<R, Error> {
     let mut buffer = Buffer::new();
     let scope = Scope::enter(&ENCODING);
-    let result = postcard::serialize_with_flavor(value, Spilling(&mut buffer));
+    let result = postcard::serialize_with_flavor(&Tell(value), Spilling(&mut buffer));
     let fds = scope.leave();
     match result {
         Ok(()) => Ok(use_it(buffer.bytes(), &fds)),
@@ -198,7 +199,17 @@ pub fn encode_with<T: Serialize + ?Sized, R>(
 #[cold]
 fn not_encoded<T: ?Sized>(error: postcard::Error) -> Error {
     let what = format!("a value of type `{}` does not serialize", type_name::<T>());
-    Error::with_source(ErrorKind::Encode, what, error)
+    with_text(ErrorKind::Encode, what, error)
+}
+
+/// An error because of one of postcard's, or what a user's code has said in its place.
+fn with_text(kind: ErrorKind, what: String, error: postcard::Error) -> Error {
+    match (error, told::take_text()) {
+        (postcard::Error::SerdeSerCustom | postcard::Error::SerdeDeCustom, Some(text)) => {
+            Error::with_source(kind, what, text)
+        }
+        (error, _) => Error::with_source(kind, what, error),
+    }
 }
 
 /// Writes into a vector.
@@ -268,7 +279,7 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8], fds: &[Fd]) -> Result<T, Error>
     let scope = Scope::enter_with(&DECODING, fds);
     let budget = Budget::new(bytes.len());
     let mut inner = postcard::Deserializer::from_bytes(bytes);
-    let result = T::deserialize(Guarded::new(&mut inner, &budget));
+    let result = T::deserialize(Guarded::new(&mut inner, &budget)).map_err(Told::into_inner);
     let result = result.and_then(|value| Ok((value, inner.finalize()?)));
     drop(scope);
     match result {
@@ -276,6 +287,7 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8], fds: &[Fd]) -> Result<T, Error>
         Ok((_, rest)) => Err(not_decoded::<T>(Ok(rest.len()))),
         Err(error) => Err(match budget.exceeded() {
             Some(what) => {
+                told::take_text();
                 let what = format!("a message with a value of type `{}` {what}", type_name::<T>());
                 Error::new(ErrorKind::Decode, what)
             }
@@ -293,6 +305,6 @@ fn not_decoded<T>(why: Result<usize, postcard::Error>) -> Error {
             let what = format!("{rest} bytes are left over behind");
             Error::new(ErrorKind::Decode, failed(&what))
         }
-        Err(error) => Error::with_source(ErrorKind::Decode, failed("the message is not"), error),
+        Err(error) => with_text(ErrorKind::Decode, failed("the message is not"), error),
     }
 }

@@ -1,5 +1,6 @@
 //! A descriptor that clones cheaply and travels in messages.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::{Arc, Weak};
@@ -88,9 +89,47 @@ impl WeakFd {
 }
 
 impl From<OwnedFd> for Fd {
+    /// Takes it over, out of the way of the standard streams; see [`above_streams`].
     fn from(fd: OwnedFd) -> Self {
-        Self(Arc::new(fd))
+        Self(Arc::new(above_streams(fd)))
     }
+}
+
+/// Moves a descriptor out of the way of the standard streams, if it has one of their numbers.
+///
+/// The kernel gives the lowest number that is free. In a program that has closed a standard stream, what is opened next becomes
+/// that stream: `println!` would write into it, and whoever opens the stream again would close it. Where no descriptor is left to move
+/// to, it stays.
+///
+/// # Examples
+///
+/// ```
+/// use std::{fs::File, os::fd::AsRawFd};
+///
+/// let file = mp_wire::above_streams(File::open("/dev/null")?.into());
+/// assert!(file.as_raw_fd() > 2);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[must_use]
+pub fn above_streams(fd: OwnedFd) -> OwnedFd {
+    // A copy is never one of them.
+    if fd.as_raw_fd() > 2 { fd } else { fd.try_clone().unwrap_or(fd) }
+}
+
+/// Keeps the numbers of standard streams that are closed from being given away, until what it gives is dropped.
+///
+/// It is for what opens descriptors and does not hand them out, so that [`above_streams`] could not move them.
+///
+/// # Examples
+///
+/// ```
+/// let placeholders = mp_wire::occupy_streams();
+/// assert!(placeholders.is_empty(), "this program has all three");
+/// ```
+#[must_use]
+pub fn occupy_streams() -> Vec<OwnedFd> {
+    let nothing = || File::open("/dev/null").map(OwnedFd::from).ok();
+    std::iter::repeat_with(nothing).map_while(|fd| fd.filter(|fd| fd.as_raw_fd() <= 2)).collect()
 }
 
 impl AsFd for Fd {

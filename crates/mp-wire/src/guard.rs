@@ -11,6 +11,8 @@ use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 
+use crate::told::Told;
+
 /// How deep composites may nest.
 const MAX_DEPTH: u32 = 256;
 
@@ -21,7 +23,7 @@ const SPARE_ELEMENTS: u64 = 1 << 20;
 pub(crate) struct Budget {
     depth: Cell<u32>,
     elements: Cell<u64>,
-    /// What was too much; postcard keeps no text of an error.
+    /// What was too much.
     exceeded: Cell<Option<&'static str>>,
 }
 
@@ -92,23 +94,25 @@ impl<'b, T> Guarded<'b, T> {
 
 macro_rules! leaves {
     ($($method:ident)*) => {
-        $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-            self.inner.$method(visitor)
+        $(#[inline]
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+            let visitor = self.uncounted(visitor);
+            self.inner.$method(visitor).map_err(Told::new)
         })*
     };
 }
 
 macro_rules! composites {
     ($($with:ident $method:ident($($name:ident: $type:ty),*))*) => {
-        $(fn $method<V: Visitor<'de>>(self, $($name: $type,)* visitor: V) -> Result<V::Value, D::Error> {
+        $(fn $method<V: Visitor<'de>>(self, $($name: $type,)* visitor: V) -> Result<V::Value, Self::Error> {
             let visitor = self.$with(visitor);
-            self.budget.nest(|| self.inner.$method($($name,)* visitor))
+            self.budget.nest(|| self.inner.$method($($name,)* visitor).map_err(Told::new))
         })*
     };
 }
 
 impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guarded<'_, D> {
-    type Error = D::Error;
+    type Error = Told<D::Error>;
 
     leaves! {
         deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128
@@ -134,8 +138,9 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guarded<'_, D> {
         self,
         name: &'static str,
         visitor: V,
-    ) -> Result<V::Value, D::Error> {
-        self.inner.deserialize_unit_struct(name, visitor)
+    ) -> Result<V::Value, Self::Error> {
+        let visitor = self.uncounted(visitor);
+        self.inner.deserialize_unit_struct(name, visitor).map_err(Told::new)
     }
 
     fn is_human_readable(&self) -> bool {
@@ -143,7 +148,16 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guarded<'_, D> {
     }
 }
 
-/// Visitors of composites: only the forms that postcard calls for them.
+macro_rules! visits {
+    ($($method:ident($type:ty))*) => {
+        $(#[inline]
+        fn $method<E: Error>(self, value: $type) -> Result<V::Value, E> {
+            self.inner.$method::<Told<E>>(value).map_err(Told::into_inner)
+        })*
+    };
+}
+
+/// Visitors: only the forms that postcard calls.
 impl<'de, V: Visitor<'de>> Visitor<'de> for Guarded<'_, V> {
     type Value = V::Value;
 
@@ -151,13 +165,25 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Guarded<'_, V> {
         self.inner.expecting(f)
     }
 
+    visits! {
+        visit_bool(bool) visit_i8(i8) visit_i16(i16) visit_i32(i32) visit_i64(i64) visit_i128(i128)
+        visit_u8(u8) visit_u16(u16) visit_u32(u32) visit_u64(u64) visit_u128(u128)
+        visit_f32(f32) visit_f64(f64) visit_char(char)
+        visit_str(&str) visit_borrowed_str(&'de str) visit_string(String)
+        visit_bytes(&[u8]) visit_borrowed_bytes(&'de [u8]) visit_byte_buf(Vec<u8>)
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<V::Value, E> {
+        self.inner.visit_unit::<Told<E>>().map_err(Told::into_inner)
+    }
+
     fn visit_none<E: Error>(self) -> Result<V::Value, E> {
-        self.inner.visit_none()
+        self.inner.visit_none::<Told<E>>().map_err(Told::into_inner)
     }
 
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
         let deserializer = self.with(deserializer);
-        self.inner.visit_some(deserializer)
+        self.inner.visit_some(deserializer).map_err(Told::into_inner)
     }
 
     fn visit_newtype_struct<D: Deserializer<'de>>(
@@ -165,22 +191,22 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Guarded<'_, V> {
         deserializer: D,
     ) -> Result<V::Value, D::Error> {
         let deserializer = self.with(deserializer);
-        self.inner.visit_newtype_struct(deserializer)
+        self.inner.visit_newtype_struct(deserializer).map_err(Told::into_inner)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
         let access = self.with(access);
-        self.inner.visit_seq(access)
+        self.inner.visit_seq(access).map_err(Told::into_inner)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
         let access = self.with(access);
-        self.inner.visit_map(access)
+        self.inner.visit_map(access).map_err(Told::into_inner)
     }
 
     fn visit_enum<A: EnumAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
         let access = self.with(access);
-        self.inner.visit_enum(access)
+        self.inner.visit_enum(access).map_err(Told::into_inner)
     }
 }
 
@@ -189,20 +215,20 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Guarded<'_, S> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<S::Value, D::Error> {
         let deserializer = self.with(deserializer);
-        self.inner.deserialize(deserializer)
+        self.inner.deserialize(deserializer).map_err(Told::into_inner)
     }
 }
 
 impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Guarded<'_, A> {
-    type Error = A::Error;
+    type Error = Told<A::Error>;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(
         &mut self,
         seed: S,
-    ) -> Result<Option<S::Value>, A::Error> {
+    ) -> Result<Option<S::Value>, Self::Error> {
         self.element()?;
         let seed = self.with(seed);
-        self.inner.next_element_seed(seed)
+        self.inner.next_element_seed(seed).map_err(Told::new)
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -211,20 +237,23 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Guarded<'_, A> {
 }
 
 impl<'de, A: MapAccess<'de>> MapAccess<'de> for Guarded<'_, A> {
-    type Error = A::Error;
+    type Error = Told<A::Error>;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(
         &mut self,
         seed: S,
-    ) -> Result<Option<S::Value>, A::Error> {
+    ) -> Result<Option<S::Value>, Self::Error> {
         self.element()?;
         let seed = self.with(seed);
-        self.inner.next_key_seed(seed)
+        self.inner.next_key_seed(seed).map_err(Told::new)
     }
 
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
+    fn next_value_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<S::Value, Self::Error> {
         let seed = self.with(seed);
-        self.inner.next_value_seed(seed)
+        self.inner.next_value_seed(seed).map_err(Told::new)
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -233,43 +262,50 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Guarded<'_, A> {
 }
 
 impl<'de, 'b, A: EnumAccess<'de>> EnumAccess<'de> for Guarded<'b, A> {
-    type Error = A::Error;
+    type Error = Told<A::Error>;
     type Variant = Guarded<'b, A::Variant>;
 
     fn variant_seed<S: DeserializeSeed<'de>>(
         self,
         seed: S,
-    ) -> Result<(S::Value, Self::Variant), A::Error> {
+    ) -> Result<(S::Value, Self::Variant), Self::Error> {
         let seed = self.with(seed);
-        let (value, variant) = self.inner.variant_seed(seed)?;
+        let (value, variant) = self.inner.variant_seed(seed).map_err(Told::new)?;
         Ok((value, Guarded::new(variant, self.budget)))
     }
 }
 
 impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Guarded<'_, A> {
-    type Error = A::Error;
+    type Error = Told<A::Error>;
 
-    fn unit_variant(self) -> Result<(), A::Error> {
-        self.inner.unit_variant()
+    fn unit_variant(self) -> Result<(), Self::Error> {
+        self.inner.unit_variant().map_err(Told::new)
     }
 
-    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, A::Error> {
+    fn newtype_variant_seed<S: DeserializeSeed<'de>>(
+        self,
+        seed: S,
+    ) -> Result<S::Value, Self::Error> {
         let seed = self.with(seed);
-        self.inner.newtype_variant_seed(seed)
+        self.inner.newtype_variant_seed(seed).map_err(Told::new)
     }
 
-    fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, A::Error> {
+    fn tuple_variant<V: Visitor<'de>>(
+        self,
+        len: usize,
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
         let visitor = self.with(visitor);
-        self.inner.tuple_variant(len, visitor)
+        self.inner.tuple_variant(len, visitor).map_err(Told::new)
     }
 
     fn struct_variant<V: Visitor<'de>>(
         self,
         fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, A::Error> {
+    ) -> Result<V::Value, Self::Error> {
         let visitor = self.with(visitor);
-        self.inner.struct_variant(fields, visitor)
+        self.inner.struct_variant(fields, visitor).map_err(Told::new)
     }
 }
 

@@ -19,12 +19,13 @@ pub mod socket;
 mod spin;
 pub mod stamped;
 mod sys;
+mod told;
 
 pub use buffer::Buffer;
 pub use codec::{decode, encode, encode_into, encode_with};
 pub use deadline::Deadline;
 pub use error::{Error, ErrorKind};
-pub use fd::{Fd, WeakFd};
+pub use fd::{Fd, WeakFd, above_streams, occupy_streams};
 pub use message::Message;
 pub use payload::{Delivery, Payload};
 pub use room::try_reserve;

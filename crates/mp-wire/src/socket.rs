@@ -11,7 +11,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use crate::stamped::{Arrived, Stamp};
 use crate::sys::{self, MAX_PACKET_FDS, Packet};
-use crate::{Deadline, Delivery, Error, ErrorKind, Fd, Message, Payload, Spin, poll};
+use crate::{
+    Deadline, Delivery, Error, ErrorKind, Fd, Message, Payload, Spin, above_streams, poll,
+};
 
 /// The longest payload that goes into the packet itself.
 const MAX_INLINE: usize = 64 * 1024;
@@ -79,7 +81,8 @@ thread_local! {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    sys::socket_pair()
+    let (one, two) = sys::socket_pair()?;
+    Ok((above_streams(one), above_streams(two)))
 }
 
 /// Gives the number of a socket, which no other one has: descriptors that were received apart are of the same socket if

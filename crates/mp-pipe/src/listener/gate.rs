@@ -111,6 +111,7 @@ struct Hall {
 
 impl Hall {
     fn new(place: &Place, secret: Secret, patience: Duration, most: usize) -> io::Result<Self> {
+        let _placeholders = mp_wire::occupy_streams();
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;

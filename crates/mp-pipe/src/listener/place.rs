@@ -8,7 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt}
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use mp_wire::Deadline;
+use mp_wire::{Deadline, above_streams};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::{
@@ -136,7 +136,8 @@ impl Place {
         loop {
             let accepted = match &self.socket {
                 Socket::Unix(socket) => {
-                    socket.accept().map(|(socket, _)| Wire::Packets(socket.into()))
+                    let accepted = socket.accept();
+                    accepted.map(|(socket, _)| Wire::Packets(above_streams(socket.into())))
                 }
                 Socket::Tcp(socket) => socket.accept().and_then(|(socket, _)| {
                     // A client that is gone again is not worth an error.
@@ -293,7 +294,7 @@ fn open_tcp(address: SocketAddr, options: &PlaceOptions) -> Result<TcpListener, 
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let open = || {
-        let socket = socket(family, SockType::Stream, flags, None)?;
+        let socket = above_streams(socket(family, SockType::Stream, flags, None)?);
         // Connections of a listener before, which the kernel is still winding up, do not keep the port.
         setsockopt(&socket, sockopt::ReuseAddr, &true)?;
         bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;

@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use mp_wire::{Deadline, ErrorKind, poll};
+use mp_wire::{Deadline, ErrorKind, above_streams, poll};
 use nix::sys::socket::{setsockopt, sockopt};
 use serde::ser::{Error as _, Serializer};
 
@@ -39,6 +39,7 @@ pub(crate) struct Stream {
 
 impl Stream {
     pub(crate) fn new(socket: TcpStream) -> io::Result<Self> {
+        let socket = TcpStream::from(above_streams(socket.into()));
         // First, for it says clearly when the other side is gone already.
         let peer = socket.peer_addr()?;
         socket.set_nodelay(true)?;

@@ -8,6 +8,8 @@ impl Builder {
     /// Has a worker replaced by a fresh one when it has had this many tasks.
     ///
     /// Tasks count one by one also where they travel in chunks; a chunk with more tasks than the worker may still have is divided.
+    ///
+    /// Without effect with [`Backend::Inline`](crate::Backend::Inline).
     #[doc(alias = "maxtasksperchild")]
     pub fn max_tasks_per_child(mut self, tasks: u64) -> Self {
         self.max_tasks = Some(tasks);
@@ -18,9 +20,11 @@ impl Builder {
     ///
     /// The task keeps its result, and what the worker had queued goes to others, the rest of a chunk too. What
     /// counts is resident memory of its own: neither the program nor what it shares with others, as arrays in shared memory. It is
-    /// looked at once in a millisecond at most, so among short tasks it may be a few later. Workers that are threads stay.
+    /// looked at once in a millisecond at most, so among short tasks it may be a few later.
     ///
     /// What ends a task that takes too much is [`Builder::memory_limit`].
+    ///
+    /// Without effect with [`Backend::Threads`](crate::Backend::Threads) and [`Backend::Inline`](crate::Backend::Inline).
     ///
     /// # Examples
     ///
@@ -47,6 +51,8 @@ impl Builder {
     /// By default [`Pool::join`](crate::Pool::join) waits for it. Whether it is set or not, [`Pool::terminate`](crate::Pool::terminate) and dropping the pool end workers
     /// in the midst of it. A thread cannot be ended, and so is waited for.
     ///
+    /// Without effect with [`Backend::Threads`](crate::Backend::Threads) and [`Backend::Inline`](crate::Backend::Inline).
+    ///
     /// # Examples
     ///
     /// ```
@@ -68,12 +74,16 @@ impl Builder {
     }
 
     /// Limits the time of each task, as [`Pool::timeout`](crate::Pool::timeout) does for one call.
+    ///
+    /// Without effect with [`Backend::Inline`](crate::Backend::Inline).
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.terms.hard = Some(limit);
         self
     }
 
     /// Asks each task to stop that takes longer than this, as [`Pool::soft_timeout`](crate::Pool::soft_timeout) does for one call.
+    ///
+    /// Without effect with [`Backend::Inline`](crate::Backend::Inline).
     pub fn soft_timeout(mut self, limit: Duration) -> Self {
         self.terms.soft = Some(limit);
         self
@@ -89,7 +99,9 @@ impl Builder {
     /// A signal comes while the task is running or not at all: never to the one after it. What is only just about to wait misses it, so
     /// from its soft limit on it comes again, after 10 ms and then ever more rarely, until the task is done. Much of
     /// the standard library goes on after an interrupt, such as `read_exact` and `sleep`; `read` does not. All threads of the worker are one
-    /// process: if the one that runs tasks blocks the signal, another may get it. Workers that are threads get none.
+    /// process: if the one that runs tasks blocks the signal, another may get it.
+    ///
+    /// Without effect with [`Backend::Threads`](crate::Backend::Threads) and [`Backend::Inline`](crate::Backend::Inline).
     ///
     /// # Python
     ///
@@ -127,18 +139,24 @@ impl Builder {
     }
 
     /// Limits the resident memory of each task, as [`Pool::memory_limit`](crate::Pool::memory_limit) does for one call.
+    ///
+    /// Without effect with [`Backend::Threads`](crate::Backend::Threads) and [`Backend::Inline`](crate::Backend::Inline).
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.terms.memory = Some(bytes);
         self
     }
 
     /// Limits the processor time of each task, as [`Pool::cpu_limit`](crate::Pool::cpu_limit) does for one call.
+    ///
+    /// Without effect with [`Backend::Threads`](crate::Backend::Threads) and [`Backend::Inline`](crate::Backend::Inline).
     pub fn cpu_limit(mut self, limit: Duration) -> Self {
         self.terms.cpu = Some(limit);
         self
     }
 
     /// Has tasks that fail run again, as [`Pool::retry`](crate::Pool::retry) does for one call.
+    ///
+    /// Without effect with [`Backend::Inline`](crate::Backend::Inline).
     pub fn retry(mut self, retry: Retry) -> Self {
         self.terms.retry = Some(retry);
         self
@@ -147,6 +165,8 @@ impl Builder {
     /// Limits the memory that a worker can map, as the kernel's `RLIMIT_AS`: what is too much is refused when it is asked for.
     ///
     /// A Rust program aborts then, and the task fails with [`TaskError::Died`](crate::TaskError::Died).
+    ///
+    /// Without effect with [`Backend::Threads`](crate::Backend::Threads) and [`Backend::Inline`](crate::Backend::Inline).
     pub fn address_space(mut self, bytes: u64) -> Self {
         self.address_space = Some(bytes);
         self
@@ -154,6 +174,8 @@ impl Builder {
 
     /// Ends the pool if a worker is not ready in this time, counted from its start, because its initializer or what makes its state
     /// takes longer; each task ends with [`TaskError::Initializer`](crate::TaskError::Initializer) then.
+    ///
+    /// Without effect with [`Backend::Inline`](crate::Backend::Inline).
     ///
     /// # Examples
     ///
@@ -178,6 +200,8 @@ impl Builder {
     /// A worker is lost that dies, with a task or without, and that nobody told to end: it was not let go, and its task was
     /// neither cancelled nor beyond a limit. By default a pool does not end of that, if its workers are ready to work at all. Those that
     /// die with a task are replaced at once, because each uses up its task; others ever more slowly if there are many.
+    ///
+    /// Without effect with [`Backend::Threads`](crate::Backend::Threads) and [`Backend::Inline`](crate::Backend::Inline).
     ///
     /// # Examples
     ///

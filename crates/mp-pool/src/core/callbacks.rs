@@ -18,7 +18,7 @@ impl<L: Link, B: Bell> Core<L, B> {
         state.admits(true)?;
         state.callbacks += 1;
         if self.is_inline() {
-            MutexGuard::unlocked(&mut state, || self.run_here(units));
+            self.run_here(&mut state, units);
         } else {
             self.take(&mut state, units);
         }

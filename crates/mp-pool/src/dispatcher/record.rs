@@ -29,6 +29,60 @@ pub(super) struct Account {
     tasks: u64,
 }
 
+impl Account {
+    /// That of a worker that is there already.
+    pub(super) fn ready() -> Self {
+        Self { start_up: Some(Duration::ZERO), ..Self::default() }
+    }
+
+    fn add(&mut self, done: Done) {
+        self.working += Duration::from_nanos(done.nanos);
+        self.tasks += u64::from(done.tasks);
+    }
+
+    fn stats(&self, pid: u32, slot: usize, age: Duration, alive: bool) -> WorkerStats {
+        let &Self { start_up, working, tasks } = self;
+        let ready = start_up.map_or(Duration::ZERO, |start_up| age.saturating_sub(start_up));
+        WorkerStats {
+            pid,
+            slot,
+            tasks,
+            start_up: start_up.unwrap_or(age),
+            working,
+            waiting: ready.saturating_sub(working),
+            alive,
+        }
+    }
+}
+
+impl Record {
+    /// Keeps what a worker did, if it took long or all is kept.
+    fn add(&mut self, epoch: u64, (slot, pid): (usize, impl FnOnce() -> u32), done: Done) {
+        let Done { chunk, first, tasks, nanos, end } = done;
+        let took = Duration::from_nanos(nanos);
+        let slowest = &mut self.slowest;
+        let each = took / tasks.max(1);
+        let is_slow = slowest.len() < SLOWEST
+            || slowest.last().is_some_and(|last| last.took / last.tasks.max(1) < each);
+        if !is_slow && self.keep == 0 {
+            return;
+        }
+        let begin = Duration::from_nanos(end.saturating_sub(epoch).saturating_sub(nanos));
+        let span = Span { pid: pid(), slot, begin, took, tasks, chunk, first };
+        if is_slow {
+            let at = slowest.partition_point(|other| other.took / other.tasks.max(1) >= each);
+            slowest.insert(at, span);
+            slowest.truncate(SLOWEST);
+        }
+        if self.keep > 0 {
+            if self.timeline.len() >= self.keep {
+                self.timeline.pop_front();
+            }
+            self.timeline.push_back(span);
+        }
+    }
+}
+
 /// Tasks of a unit that are done.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Done {
@@ -54,32 +108,17 @@ impl<L: Link> Dispatcher<L> {
 
     /// Notes tasks that are done, which came in one reply.
     pub(super) fn record_done(&mut self, slot: usize, done: Done) {
-        let epoch = self.epoch;
         let Some(worker) = &mut self.workers[slot] else { return };
-        let Done { chunk, first, tasks, nanos, end } = done;
-        let took = Duration::from_nanos(nanos);
-        worker.account.working += took;
-        worker.account.tasks += u64::from(tasks);
-        let slowest = &mut self.record.slowest;
-        let each = took / tasks.max(1);
-        let is_slow = slowest.len() < SLOWEST
-            || slowest.last().is_some_and(|last| last.took / last.tasks.max(1) < each);
-        if !is_slow && self.record.keep == 0 {
-            return;
+        worker.account.add(done);
+        self.record.add(self.epoch, (slot, || worker.link.pid()), done);
+    }
+
+    /// Notes tasks that a thread of this process has done, where there are no workers.
+    pub(super) fn record_here(&mut self, done: Done) {
+        if let Some(here) = &mut self.here {
+            here.account.add(done);
         }
-        let begin = Duration::from_nanos(end.saturating_sub(epoch).saturating_sub(nanos));
-        let span = Span { pid: worker.link.pid(), slot, begin, took, tasks, chunk, first };
-        if is_slow {
-            let at = slowest.partition_point(|other| other.took / other.tasks.max(1) >= each);
-            slowest.insert(at, span);
-            slowest.truncate(SLOWEST);
-        }
-        if self.record.keep > 0 {
-            if self.record.timeline.len() >= self.record.keep {
-                self.record.timeline.pop_front();
-            }
-            self.record.timeline.push_back(span);
-        }
+        self.record.add(self.epoch, (0, std::process::id), done);
     }
 
     /// Notes the end of a worker, which another will stand in for.
@@ -106,8 +145,11 @@ impl<L: Link> Dispatcher<L> {
             self.workers.iter().enumerate().filter_map(|(slot, worker)| {
                 worker.as_ref().map(|worker| worker.stats(slot, true))
             });
+        let here = self.here.as_ref().map(|here| {
+            here.account.stats(std::process::id(), 0, here.born.elapsed(), self.ended.is_none())
+        });
         Stats {
-            workers: self.record.ended.iter().cloned().chain(living).collect(),
+            workers: self.record.ended.iter().cloned().chain(living).chain(here).collect(),
             restarts: self.record.restarts,
             pending: self.pending.len() + self.delayed.len(),
             in_flight: self.in_flight,
@@ -122,17 +164,6 @@ impl<L: Link> Dispatcher<L> {
 
 impl<L: Link> Worker<L> {
     fn stats(&self, slot: usize, alive: bool) -> WorkerStats {
-        let Account { start_up, working, tasks } = self.account;
-        let age = self.born.elapsed();
-        let ready = start_up.map_or(Duration::ZERO, |start_up| age.saturating_sub(start_up));
-        WorkerStats {
-            pid: self.link.pid(),
-            slot,
-            tasks,
-            start_up: start_up.unwrap_or(age),
-            working,
-            waiting: ready.saturating_sub(working),
-            alive,
-        }
+        self.account.stats(self.link.pid(), slot, self.born.elapsed(), alive)
     }
 }

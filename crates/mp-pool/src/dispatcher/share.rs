@@ -188,6 +188,10 @@ impl<L: Link> Dispatcher<L> {
 
     /// Says whether a feeder should wait before it submits more.
     pub(crate) fn is_fed(&self) -> bool {
+        if self.here.is_some() {
+            // Whoever submits works it off.
+            return false;
+        }
         let workers = self.workers.len();
         self.pending.len() >= 64.max(workers)
             || (self.pending.len() >= workers && self.pending_bytes > 4 * AHEAD_BYTES)

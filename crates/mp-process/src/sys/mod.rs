@@ -8,6 +8,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use mp_wire::above_streams;
+
 use crate::ExitStatus;
 
 mod overflow;
@@ -35,7 +37,7 @@ pub(crate) fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
     // SAFETY: takes no pointers. The kernel sets close-on-exec on every pidfd.
     let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
     // SAFETY: the call has just opened it, and nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+    Ok(above_streams(unsafe { OwnedFd::from_raw_fd(fd as RawFd) }))
 }
 
 /// Sends a signal; one to a process that is gone is no error.
@@ -171,6 +173,13 @@ pub(crate) fn die_with(socket: BorrowedFd<'_>) -> io::Result<()> {
     // Sockets of this crate have no other flag.
     // SAFETY: takes no pointers.
     check(unsafe { libc::fcntl(socket.as_raw_fd(), libc::F_SETFL, libc::O_ASYNC) }.into()).map(drop)
+}
+
+/// Says whether what [`die_with`] asked for holds: not if the descriptor was closed, nor if another has its number now.
+pub(crate) fn dies_with(socket: BorrowedFd<'_>) -> bool {
+    // SAFETY: takes no pointers; fails if there is no such descriptor.
+    let flags = unsafe { libc::fcntl(socket.as_raw_fd(), libc::F_GETFL) };
+    flags >= 0 && flags & libc::O_ASYNC != 0
 }
 
 /// Takes back what [`die_with`] asked for.
@@ -335,17 +344,6 @@ pub(crate) fn standard_stream(number: RawFd) -> io::Result<Option<OwnedFd>> {
     let copy = check(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) }.into())?;
     // SAFETY: the call has just opened it, and nobody else knows it.
     Ok(Some(unsafe { OwnedFd::from_raw_fd(copy as RawFd) }))
-}
-
-/// Moves a descriptor out of the way of the standard streams.
-pub(crate) fn above_streams(fd: OwnedFd) -> io::Result<OwnedFd> {
-    if fd.as_raw_fd() > 2 {
-        return Ok(fd);
-    }
-    // SAFETY: takes no pointers.
-    let copy = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 3) }.into())?;
-    // SAFETY: the call has just opened it, and nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(copy as RawFd) })
 }
 
 /// Opens `/dev/null` on the standard streams that are closed, as the standard library does before `main`.

@@ -13,7 +13,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use mp_wire::{Deadline, Fd, Limits, poll, socket};
+use mp_wire::{Deadline, Fd, Limits, above_streams, poll, socket};
 
 pub use preload::set_forkserver_preload;
 pub(crate) use server::serve;
@@ -65,7 +65,8 @@ impl Zygote {
         // If it is dead, whoever needs it will find out.
         let _ = wire::send(&control, &first);
         let credentials = sys::credentials();
-        let status = File::open("/proc/self/status").ok();
+        let status = File::open("/proc/self/status");
+        let status = status.ok().map(|file| File::from(above_streams(file.into())));
         let control = Some(control);
         let zygote = Self { control, wanted, process, environment, credentials, status };
         if let (Some(_), Some(control)) = (preload, &zygote.control) {
