@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 use crate::buffer::Buffer;
 use crate::guard::{Budget, Guarded};
-use crate::{Error, ErrorKind, Fd, Message};
+use crate::{Error, ErrorKind, Fd, Message, eager};
 
 /// The descriptors of the message that is being encoded or decoded in this thread, if one is.
 struct Slot {
@@ -158,7 +158,7 @@ pub fn encode_into<T: Serialize + ?Sized>(value: &T, message: &mut Message) -> R
     message.fds.clear();
     message.bytes.clear();
     let scope = Scope::enter(&ENCODING);
-    let result = postcard::serialize_with_flavor(value, Growing(&mut message.bytes));
+    let result = eager::write(value, Growing(&mut message.bytes));
     message.fds = scope.leave();
     result.map_err(|error| {
         message.bytes.clear();
@@ -187,7 +187,7 @@ pub fn encode_with<T: Serialize + ?Sized, R>(
 ) -> Result<R, Error> {
     let mut buffer = Buffer::new();
     let scope = Scope::enter(&ENCODING);
-    let result = postcard::serialize_with_flavor(value, Spilling(&mut buffer));
+    let result = eager::write(value, Spilling(&mut buffer));
     let fds = scope.leave();
     match result {
         Ok(()) => Ok(use_it(buffer.bytes(), &fds)),
@@ -200,6 +200,9 @@ fn not_encoded<T: ?Sized>(error: postcard::Error) -> Error {
     let what = format!("a value of type `{}` does not serialize", type_name::<T>());
     Error::with_source(ErrorKind::Encode, what, error)
 }
+
+/// For so many bytes together, room is made beforehand.
+const MUCH: usize = 1 << 20;
 
 /// Writes into a vector.
 struct Growing<'a>(&'a mut Vec<u8>);
@@ -215,6 +218,10 @@ impl Flavor for Growing<'_> {
 
     #[inline]
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        if bytes.len() > MUCH {
+            crate::try_reserve(self.0, bytes.len())
+                .map_err(|_| postcard::Error::SerializeBufferFull)?;
+        }
         self.0.extend_from_slice(bytes);
         Ok(())
     }

@@ -11,6 +11,8 @@ use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 
+use crate::numbers;
+
 /// How deep composites may nest.
 const MAX_DEPTH: u32 = 256;
 
@@ -21,6 +23,8 @@ const SPARE_ELEMENTS: u64 = 1 << 20;
 pub(crate) struct Budget {
     depth: Cell<u32>,
     elements: Cell<u64>,
+    /// How many bytes the message has.
+    bytes: usize,
     /// What was too much; postcard keeps no text of an error.
     exceeded: Cell<Option<&'static str>>,
 }
@@ -28,7 +32,7 @@ pub(crate) struct Budget {
 impl Budget {
     pub(crate) fn new(bytes: usize) -> Self {
         let (depth, elements) = (Cell::new(MAX_DEPTH), Cell::new(bytes as u64 + SPARE_ELEMENTS));
-        Self { depth, elements, exceeded: Cell::new(None) }
+        Self { depth, elements, bytes, exceeded: Cell::new(None) }
     }
 
     /// Says what was too much of a message that does not decode, if that was why.
@@ -122,12 +126,22 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guarded<'_, D> {
     composites! {
         uncounted deserialize_option()
         uncounted deserialize_newtype_struct(name: &'static str)
-        counted deserialize_seq()
         uncounted deserialize_tuple(len: usize)
         uncounted deserialize_tuple_struct(name: &'static str, len: usize)
         counted deserialize_map()
         uncounted deserialize_struct(name: &'static str, fields: &'static [&'static str])
         uncounted deserialize_enum(name: &'static str, variants: &'static [&'static str])
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        let budget = self.budget;
+        // The elements of a vector of numbers have bytes, each its own: they need not be counted.
+        budget.nest(|| match numbers::read(self.inner, visitor, budget.bytes) {
+            Ok(result) => result,
+            Err((inner, visitor)) => {
+                inner.deserialize_seq(Guarded { inner: visitor, budget, counts: true })
+            }
+        })
     }
 
     fn deserialize_unit_struct<V: Visitor<'de>>(
