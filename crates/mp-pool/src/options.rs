@@ -342,7 +342,10 @@ impl<'p> Options<'p> {
         let length = feed.size_hint().0;
         self.meter.expect(feed.size_hint().1);
         let mut guide = self.guided.then(|| Guide::new(length, self.pool.most_workers()));
-        let mut all = Ok(Vec::with_capacity(length.min(MAX_CHUNK)));
+        let mut all = Vec::new();
+        // Without room, `push` says so.
+        let _ = mp_wire::try_reserve(&mut all, length.min(MAX_CHUNK));
+        let mut all = Ok(all);
         let mut refused = None;
         let mut first = true;
         let mut units = Vec::new();

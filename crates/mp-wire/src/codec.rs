@@ -15,8 +15,8 @@ use serde::de::DeserializeOwned;
 
 use crate::buffer::Buffer;
 use crate::guard::{Budget, Guarded};
-use crate::told::{self, Tell, Told};
-use crate::{Error, ErrorKind, Fd, Message};
+use crate::told::{self, Told};
+use crate::{Error, ErrorKind, Fd, Message, eager};
 
 /// The descriptors of the message that is being encoded or decoded in this thread, if one is.
 struct Slot {
@@ -124,7 +124,7 @@ pub(crate) fn detach(index: u32) -> Option<Fd> {
 /// # Errors
 ///
 /// [`ErrorKind::Encode`] if the value does not serialize: its own `Serialize` says so, a sequence does not
-/// know its length, or it uses what the format has no form for (`#[serde(flatten)]`, untagged enums).
+/// know its length, or it skips a field now and then (`#[serde(skip_serializing_if)]`).
 ///
 /// # Examples
 ///
@@ -159,7 +159,7 @@ pub fn encode_into<T: Serialize + ?Sized>(value: &T, message: &mut Message) -> R
     message.fds.clear();
     message.bytes.clear();
     let scope = Scope::enter(&ENCODING);
-    let result = postcard::serialize_with_flavor(&Tell(value), Growing(&mut message.bytes));
+    let result = eager::write(value, Growing(&mut message.bytes));
     message.fds = scope.leave();
     result.map_err(|error| {
         message.bytes.clear();
@@ -188,7 +188,7 @@ pub fn encode_with<T: Serialize + ?Sized, R>(
 ) -> Result<R, Error> {
     let mut buffer = Buffer::new();
     let scope = Scope::enter(&ENCODING);
-    let result = postcard::serialize_with_flavor(&Tell(value), Spilling(&mut buffer));
+    let result = eager::write(value, Spilling(&mut buffer));
     let fds = scope.leave();
     match result {
         Ok(()) => Ok(use_it(buffer.bytes(), &fds)),
@@ -208,9 +208,17 @@ fn with_text(kind: ErrorKind, what: String, error: postcard::Error) -> Error {
         (postcard::Error::SerdeSerCustom | postcard::Error::SerdeDeCustom, Some(text)) => {
             Error::with_source(kind, what, text)
         }
+        (postcard::Error::WontImplement, _) => Error::with_source(kind, what, NOT_DESCRIBED),
         (error, _) => Error::with_source(kind, what, error),
     }
 }
+
+/// What is wrong with a type that asks what comes next.
+const NOT_DESCRIBED: &str = "messages do not say what is in them, which the type relies on, as by \
+    `#[serde(flatten)]`, `#[serde(untagged)]` or `#[serde(tag)]`";
+
+/// For so many bytes together, room is made beforehand.
+const MUCH: usize = 1 << 20;
 
 /// Writes into a vector.
 struct Growing<'a>(&'a mut Vec<u8>);
@@ -226,6 +234,10 @@ impl Flavor for Growing<'_> {
 
     #[inline]
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        if bytes.len() > MUCH {
+            crate::try_reserve(self.0, bytes.len())
+                .map_err(|_| postcard::Error::SerializeBufferFull)?;
+        }
         self.0.extend_from_slice(bytes);
         Ok(())
     }

@@ -11,6 +11,7 @@ use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 
+use crate::numbers;
 use crate::told::Told;
 
 /// How deep composites may nest.
@@ -23,6 +24,8 @@ const SPARE_ELEMENTS: u64 = 1 << 20;
 pub(crate) struct Budget {
     depth: Cell<u32>,
     elements: Cell<u64>,
+    /// How many bytes the message has.
+    bytes: usize,
     /// What was too much.
     exceeded: Cell<Option<&'static str>>,
 }
@@ -30,7 +33,7 @@ pub(crate) struct Budget {
 impl Budget {
     pub(crate) fn new(bytes: usize) -> Self {
         let (depth, elements) = (Cell::new(MAX_DEPTH), Cell::new(bytes as u64 + SPARE_ELEMENTS));
-        Self { depth, elements, exceeded: Cell::new(None) }
+        Self { depth, elements, bytes, exceeded: Cell::new(None) }
     }
 
     /// Says what was too much of a message that does not decode, if that was why.
@@ -126,12 +129,23 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guarded<'_, D> {
     composites! {
         uncounted deserialize_option()
         uncounted deserialize_newtype_struct(name: &'static str)
-        counted deserialize_seq()
         uncounted deserialize_tuple(len: usize)
         uncounted deserialize_tuple_struct(name: &'static str, len: usize)
         counted deserialize_map()
         uncounted deserialize_struct(name: &'static str, fields: &'static [&'static str])
         uncounted deserialize_enum(name: &'static str, variants: &'static [&'static str])
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        let budget = self.budget;
+        // The elements of a vector of numbers have bytes, each its own: they need not be counted.
+        budget.nest(|| {
+            numbers::read(self.inner, visitor, budget.bytes)
+                .unwrap_or_else(|(inner, visitor)| {
+                    inner.deserialize_seq(Guarded { inner: visitor, budget, counts: true })
+                })
+                .map_err(Told::new)
+        })
     }
 
     fn deserialize_unit_struct<V: Visitor<'de>>(

@@ -7,10 +7,12 @@ compile_error!("mp-wire works on Linux alone: it needs SCM_RIGHTS, memfd_create 
 mod buffer;
 mod codec;
 mod deadline;
+mod eager;
 mod error;
 mod fd;
 mod guard;
 mod message;
+mod numbers;
 mod payload;
 pub mod peek;
 pub mod poll;

@@ -83,3 +83,49 @@ fn errors_of_a_type_keep_their_text() {
     let unknown = decode::<Picture>(&[9], &[]).unwrap_err();
     assert!(cause(unknown).starts_with("invalid value: integer `9`, expected variant index"));
 }
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Row {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    limit: Option<u8>,
+    list: Vec<u8>,
+    #[serde(skip)]
+    cache: u64,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+enum Event {
+    Seen {
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        by: Vec<u8>,
+        id: u8,
+    },
+}
+
+/// What lies behind it would be taken for it.
+#[test]
+fn a_field_that_is_skipped_now_and_then_is_an_error_and_no_other_value() {
+    let row = |limit| Row { limit, list: vec![3, 1, 7], cache: 0 };
+    let message = encode(&row(Some(5))).unwrap();
+    assert_eq!(message.decode::<Row>().unwrap(), row(Some(5)));
+    let text = encode(&row(None)).unwrap_err().source().unwrap().to_string();
+    assert!(text.starts_with("the field `limit` is skipped"), "{text}");
+    let seen = |by| Event::Seen { by, id: 1 };
+    assert_eq!(encode(&seen(vec![1])).unwrap().decode::<Event>().unwrap(), seen(vec![1]));
+    assert!(encode(&seen(vec![])).unwrap_err().source().unwrap().to_string().contains("`by`"));
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Either {
+    Number(u64),
+    Text(String),
+}
+
+#[test]
+fn a_type_that_asks_what_comes_next_is_told_that_nobody_says() {
+    for either in [Either::Number(1), Either::Text("a".to_owned())] {
+        let error = encode(&either).unwrap().decode::<Either>().unwrap_err();
+        assert!(error.source().unwrap().to_string().contains("untagged"), "{error:?}");
+    }
+}
