@@ -36,6 +36,7 @@ const LENT: u8 = 3;
 const DONE: u8 = 0;
 const PANICKED: u8 = 1;
 const FAILED: u8 = 2;
+const CANCELLED: u8 = 3;
 
 /// Length of a task's entry in the table, and of what stands behind the table.
 const ENTRY: usize = 13;
@@ -45,6 +46,9 @@ const FOOT: usize = 5;
 const RAW_ROOM: usize = 64;
 const RAW_AHEAD: usize = 1 << 20;
 
+/// A batch with so many bytes of values is full.
+const FULL: usize = 512 << 10;
+
 /// Arguments or results of one unit.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
@@ -53,6 +57,16 @@ pub(crate) struct Batch {
     pub(crate) panicked: bool,
     pub(crate) bytes: Vec<u8>,
     pub(crate) fds: Vec<Fd>,
+}
+
+impl Batch {
+    /// One value alone.
+    pub(crate) fn one<T: Serialize + 'static>(value: T) -> Result<Self, mp_wire::Error> {
+        let mut encoder = Encoder::new();
+        encoder.expect(1);
+        encoder.push(value)?;
+        encoder.finish()
+    }
 }
 
 /// Says whether whatever encodes to this type's bytes also decodes, so that nothing has to be framed.
@@ -65,10 +79,14 @@ fn is_plain<T: 'static>() -> bool {
         || is([TypeId::of::<String>(), TypeId::of::<(String,)>()])
 }
 
-/// Encodes a value in place of what the message held.
-fn encode_one<T: Serialize + 'static>(value: T, into: &mut Message) -> Result<(), mp_wire::Error> {
+/// Encodes a value in place of what the message held; gives the number of its bytes, wherever they are.
+fn encode_one<T: Serialize + 'static>(
+    value: T,
+    into: &mut Message,
+) -> Result<usize, mp_wire::Error> {
     if !plain::is_vector::<T>() {
-        return encode_into(&value, into);
+        encode_into(&value, into)?;
+        return Ok(into.bytes.len());
     }
     into.fds.clear();
     if let Some(bytes) = plain::bytes_of(&value)
@@ -77,8 +95,9 @@ fn encode_one<T: Serialize + 'static>(value: T, into: &mut Message) -> Result<()
         into.bytes.clear();
         into.bytes.extend(bytes.len().to_ne_bytes());
         into.fds.extend(lent);
+        let len = bytes.len();
         plain::keep(value);
-        return Ok(());
+        return Ok(len);
     }
     match plain::take_bytes(value) {
         Ok(bytes) => into.bytes = bytes,
@@ -87,7 +106,7 @@ fn encode_one<T: Serialize + 'static>(value: T, into: &mut Message) -> Result<()
             plain::write(&value, &mut into.bytes);
         }
     }
-    Ok(())
+    Ok(into.bytes.len())
 }
 
 /// Decodes what [`encode_one`] encoded.
@@ -116,12 +135,14 @@ pub(crate) struct Encoder<T> {
     batch: Batch,
     table: Vec<u8>,
     scratch: Message,
+    /// Bytes of the values that are in frames, and lent.
+    weight: usize,
 }
 
 impl<T: Serialize + 'static> Encoder<T> {
     pub(crate) fn new() -> Self {
         let (batch, scratch) = (Batch::default(), Message::default());
-        Self { values: Vec::new(), batch, table: Vec::new(), scratch }
+        Self { values: Vec::new(), batch, table: Vec::new(), scratch, weight: 0 }
     }
 
     /// Sets room aside for so many values, where it is known what they take.
@@ -133,6 +154,11 @@ impl<T: Serialize + 'static> Encoder<T> {
         }
     }
 
+    /// It has so many bytes that whatever follows does better in a batch of its own: large values travel by themselves.
+    pub(crate) fn is_full(&self) -> bool {
+        self.weight >= FULL
+    }
+
     /// Adds a value. If it does not encode, the batch is as it was before.
     pub(crate) fn push(&mut self, value: T) -> Result<(), mp_wire::Error> {
         if self.table.is_empty() && plain::is_number::<T>() {
@@ -140,7 +166,7 @@ impl<T: Serialize + 'static> Encoder<T> {
         } else if self.table.is_empty() && is_plain::<T>() {
             self.values.push(value);
         } else {
-            encode_one(value, &mut self.scratch)?;
+            self.weight += encode_one(value, &mut self.scratch)?;
             self.frame(DONE);
         }
         self.batch.items += 1;
@@ -156,6 +182,11 @@ impl<T: Serialize + 'static> Encoder<T> {
     /// Adds a task that has no value, because it does not encode or decode.
     pub(crate) fn push_failure(&mut self, message: &str) {
         self.push_other(FAILED, &message);
+    }
+
+    /// Adds a task that has no value, because it was cancelled before it began.
+    pub(crate) fn push_cancelled(&mut self) {
+        self.push_other(CANCELLED, &());
     }
 
     fn push_other<V: Serialize>(&mut self, how: u8, value: &V) {
@@ -191,6 +222,7 @@ impl<T: Serialize + 'static> Encoder<T> {
     /// The batch, and an empty encoder again.
     pub(crate) fn finish(&mut self) -> Result<Batch, mp_wire::Error> {
         let mut batch = std::mem::take(&mut self.batch);
+        self.weight = 0;
         if self.table.is_empty() && plain::is_number::<T>() {
             batch.bytes.push(RAW);
         } else if self.table.is_empty() {
@@ -220,6 +252,7 @@ pub(crate) enum Item<T> {
     Value(T),
     Panicked(Panic),
     Failed(String),
+    Cancelled,
     /// The bytes are not a value of this type.
     Malformed(mp_wire::Error),
 }
@@ -308,6 +341,7 @@ fn frames<T: DeserializeOwned>(
         }
         each(match entry.first() {
             Some(&DONE) => one(bytes, mine),
+            Some(&CANCELLED) => Item::Cancelled,
             Some(&PANICKED) => decode(bytes, mine).map_or_else(Item::Malformed, Item::Panicked),
             _ => decode(bytes, mine).map_or_else(Item::Malformed, Item::Failed),
         });
@@ -346,6 +380,7 @@ fn part<R: DeserializeOwned + 'static>(
                         Item::Value(value) => Ok(value),
                         Item::Panicked(panic) => Err(TaskError::Panicked(panic)),
                         Item::Failed(message) => Err(TaskError::Remote { message }),
+                        Item::Cancelled => Err(TaskError::Cancelled),
                         Item::Malformed(error) => Err(TaskError::decode(error)),
                     });
                 }

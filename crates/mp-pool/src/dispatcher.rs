@@ -59,7 +59,8 @@ impl Unit {
         let parts = self.parts.get_or_insert_with(|| Arc::new(Parts::new(tasks)));
         let parts = Some(parts.clone());
         let (bytes, fds) = (self.parcel.bytes.clone(), self.parcel.fds.clone());
-        let parcel = Parcel { id: 0, from, end, entry: self.parcel.entry, bytes, fds };
+        let &Parcel { entry, watched, .. } = &self.parcel;
+        let parcel = Parcel { id: 0, from, end, entry, watched, bytes, fds };
         Self { parts, ..Self::new(self.job.clone(), self.place, parcel) }
     }
 
@@ -121,14 +122,23 @@ struct Worker<L> {
     since: Instant,
     /// It had no room for a parcel; no use in trying before it replies.
     full: bool,
-    /// The unit for whose sake it was ended, and why.
-    doomed: Option<(u64, TaskError)>,
+    /// For whose sake it was ended, and why.
+    doomed: Option<Doom>,
     born: Instant,
     account: Account,
-    /// The unit that was interrupted, when it is to be again, and how long it goes on after that.
-    nudged: Option<(u64, Instant, Duration)>,
+    /// The task that was asked to stop, when it is to be again, and how long it goes on after that.
+    nudged: Option<((u64, u32), Instant, Duration)>,
     /// Processor time of the worker when the task at hand began, about: seen at this time.
     cpu: Option<(Instant, Duration)>,
+}
+
+/// Why a worker was ended.
+#[derive(Debug)]
+struct Doom {
+    unit: u64,
+    /// The task of the unit, if it is one.
+    place: Option<u32>,
+    error: TaskError,
 }
 
 /// What a dead worker leaves behind, for whoever starts the next one.
@@ -378,9 +388,9 @@ impl<L: Link> Dispatcher<L> {
             self.put(unit, true);
         }
         for ticket in running.into_iter().rev() {
-            let doomed = worker.doomed.as_ref().filter(|(unit, _)| *unit == ticket.id());
-            let error = doomed.map_or(TaskError::Died { death }, |(_, error)| error.clone());
-            self.blame(ticket, at, &error);
+            let doom = worker.doomed.as_ref().filter(|doom| doom.unit == ticket.id());
+            let error = doom.map_or(TaskError::Died { death }, |doom| doom.error.clone());
+            self.blame(ticket, at, doom.and_then(|doom| doom.place), &error);
         }
         self.dispatch();
         let told = worker.closing && death == Death::Exited(0) && !task;

@@ -136,6 +136,7 @@ where
             }
             let this = next;
             match item {
+                _ if run.is_given_up(this) => results.push_cancelled(),
                 Item::Value(args) => {
                     loan::drop_spare();
                     lingering::turn();
@@ -149,7 +150,7 @@ where
                 Item::Malformed(error) => results.push_failure(&chain(&error)),
                 Item::Panicked(panic) => results.push_panic(&panic),
                 // Arguments are values only.
-                Item::Failed(_) => results.push_failure("arguments are missing"),
+                Item::Failed(_) | Item::Cancelled => results.push_failure("arguments are missing"),
             }
             next = this + 1;
             if run.done(this) {

@@ -28,13 +28,13 @@ impl<I: Iterator<Item: Serialize + 'static>> Feed<I> {
         Self { input, encoder: Encoder::new(), failed: None, panic: None, over: false }
     }
 
-    /// Pulls up to `most` items and makes one unit of them. `None` at the end of the input.
+    /// Pulls up to `most` items and makes one unit of them, fewer if they are large. `None` at the end of the input.
     ///
     /// An item that does not encode ends the chunk before it and becomes a chunk of its own, which has failed.
     pub(crate) fn next(&mut self, most: usize) -> Option<Result<Batch, mp_wire::Error>> {
         let mut count = 0;
         self.encoder.expect(self.input.size_hint().0.min(most));
-        while count < most && self.failed.is_none() && !self.over {
+        while count < most && !self.encoder.is_full() && self.failed.is_none() && !self.over {
             match catch_unwind(AssertUnwindSafe(|| {
                 self.input.next().map(|item| self.encoder.push(item))
             })) {
@@ -98,7 +98,8 @@ pub(crate) fn unit(
     let place = job.add();
     match batch {
         Ok(Batch { items, bytes, fds, .. }) => {
-            let parcel = Parcel { id: 0, from: 0, end: items, entry, bytes, fds };
+            let watched = job.terms.are_limited();
+            let parcel = Parcel { id: 0, from: 0, end: items, entry, watched, bytes, fds };
             Some(Unit::new(job.clone(), place, parcel))
         }
         Err(error) => {
@@ -106,5 +107,23 @@ pub(crate) fn unit(
             job.complete(place, Finished::new(1, outcome));
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sizes<T: Serialize + 'static>(items: Vec<T>) -> Vec<u32> {
+        let mut feed = Feed::new(items.into_iter());
+        std::iter::from_fn(|| feed.next(5)).map(|batch| batch.unwrap().items).collect()
+    }
+
+    #[test]
+    fn large_items_travel_alone() {
+        assert_eq!(sizes(vec![0_u8; 10]), [5, 5]);
+        assert_eq!(sizes(vec![(vec![0_u8; 1 << 20],); 3]), [1, 1, 1]);
+        assert_eq!(sizes(vec![(vec![0_u8; 256 << 10],); 5]), [2, 2, 1]);
+        assert_eq!(sizes(vec![(1, "a".repeat(400 << 10)); 3]), [2, 1]);
     }
 }

@@ -25,22 +25,28 @@ pub(crate) struct Order {
     pub(crate) entry: u64,
     pub(crate) from: u32,
     pub(crate) end: u32,
+    pub(crate) watched: bool,
 }
+
+/// Beside the end of an order: its tasks are watched.
+const WATCHED: u32 = 1 << 31;
 
 impl Order {
     fn of(parcel: &Parcel) -> Self {
-        let &Parcel { id, entry, from, end, .. } = parcel;
-        Self { id, entry, from, end }
+        let &Parcel { id, entry, from, end, watched, .. } = parcel;
+        Self { id, entry, from, end, watched }
     }
 
     fn to_bytes(&self) -> [u8; TAIL] {
-        join(self.id, self.entry, self.from, self.end)
+        let watched = if self.watched { WATCHED } else { 0 };
+        join(self.id, self.entry, self.from, self.end | watched)
     }
 
     /// Cuts it off the end of a message.
     pub(crate) fn take(bytes: &mut Vec<u8>) -> Option<Self> {
         let (id, entry, from, end) = cut(bytes)?;
-        (from <= end).then_some(Self { id, entry, from, end })
+        let (watched, end) = (end & WATCHED != 0, end & !WATCHED);
+        (from <= end).then_some(Self { id, entry, from, end, watched })
     }
 }
 
@@ -277,8 +283,8 @@ impl Link for RingLink {
 
     fn take_back(&mut self) -> Result<Option<Parcel>, Broken> {
         let Some(Message { mut bytes, fds }) = take(&self.orders)? else { return Ok(None) };
-        let Order { id, entry, from, end } = Order::take(&mut bytes).ok_or(Broken)?;
-        Ok(Some(Parcel { id, from, end, entry, bytes, fds }))
+        let Order { id, entry, from, end, watched } = Order::take(&mut bytes).ok_or(Broken)?;
+        Ok(Some(Parcel { id, from, end, entry, watched, bytes, fds }))
     }
 
     fn close(&mut self) {
@@ -289,10 +295,14 @@ impl Link for RingLink {
         self.line.at()
     }
 
-    fn ask_to_stop(&self, id: u64) {
-        self.line.ask_to_stop(id);
+    fn ask_to_stop(&self, id: u64, place: Option<u32>) {
+        match place {
+            Some(place) => self.line.ask_task_to_stop(id, place),
+            None => self.line.ask_to_stop(id),
+        }
         if let Some(signal) = self.signal {
-            self.line.signal(id, || self.body.signal(signal));
+            let place = place.unwrap_or_else(|| self.at().1);
+            self.line.signal(id, place, || self.body.signal(signal));
         }
     }
 
@@ -444,7 +454,8 @@ mod tests {
         let sizes = [1, 2, 0, TOGETHER.1, TOGETHER.1 + 1, 3, 1, 1].into_iter().cycle().take(200);
         let parcel = |(id, size): (u64, usize)| {
             let fds = if id % 7 == 6 { vec![fd()] } else { Vec::new() };
-            Parcel { id, from: 0, end: 1, entry: 9, bytes: vec![id as u8; size], fds }
+            let watched = id % 2 == 0;
+            Parcel { id, from: 0, end: 1, entry: 9, watched, bytes: vec![id as u8; size], fds }
         };
         (0..).zip(sizes).map(parcel).collect()
     }
@@ -456,6 +467,7 @@ mod tests {
         for parcel in parcels {
             let taken = link.take_back().unwrap().unwrap();
             assert_eq!((taken.id, taken.entry, taken.bytes), (parcel.id, 9, parcel.bytes));
+            assert_eq!((taken.from, taken.end, taken.watched), (0, 1, parcel.watched));
             assert_eq!(taken.fds.len(), parcel.fds.len());
         }
         assert!(link.take_back().unwrap().is_none());

@@ -181,10 +181,9 @@ impl<'p> Options<'p> {
         Args: Serialize + DeserializeOwned + 'static,
         C: FnOnce(Result<&F::Output, &TaskError>) + Send + 'static,
     {
-        let batch = Feed::new([args].into_iter()).next(1);
         let entry = entry::name::<F, Args>(function)?;
-        let (batches, settings) = (batch.into_iter().collect(), (self.terms, self.meter));
-        self.pool.call_back(entry, settings, batches, gather_one, callback)
+        let settings = (self.terms, self.meter);
+        self.pool.call_back(entry, settings, vec![Batch::one(args)], gather_one, callback)
     }
 
     /// Submits a job with one task.
@@ -195,9 +194,9 @@ impl<'p> Options<'p> {
     {
         self.check()?;
         let entry = entry::name::<F, Args>(function)?;
-        let batch = Feed::new([args].into_iter()).next(1).transpose().map_err(TaskError::encode)?;
+        let batch = Batch::one(args).map_err(TaskError::encode)?;
         let job = self.job(Order::Finished);
-        let unit = batch.and_then(|batch| unit(&job, entry, Ok(batch)));
+        let unit = unit(&job, entry, Ok(batch));
         self.pool.core().submit(unit, true)?;
         Ok(job)
     }
@@ -379,9 +378,12 @@ impl<'p> Options<'p> {
             if !feed.has_more() && job.is_done() && !job.has_next() {
                 break;
             }
-            core.wait(&job, Deadline::NEVER, |state| {
+            // Where other calls leave no room, nobody says when there is some.
+            let is_out = feed.has_more() && job.is_done();
+            let deadline = if is_out { Deadline::after(CROWDED) } else { Deadline::NEVER };
+            core.wait(&job, deadline, |state| {
                 job.has_next()
-                    || job.is_done()
+                    || (job.is_done() && !is_out)
                     || (feed.has_more() && has_room(&guide, state))
                     || (self.meter.is_on() && job.tasks_done() > done)
             });
@@ -437,6 +439,9 @@ impl<'p> Options<'p> {
         Imap::new(self.pool.core().clone(), plan, single(items))
     }
 }
+
+/// How long a call that has nothing under way waits before it looks again whether others have left room.
+const CROWDED: Duration = Duration::from_millis(1);
 
 /// The most tasks in one chunk.
 const MAX_CHUNK: usize = 1 << 24;

@@ -15,9 +15,10 @@ pub(crate) fn now() -> u64 {
 }
 
 /// Lets Ctrl-C, which the terminal sends to all processes of the job, be the parent's to decide about.
+///
+/// By a handler: what is ignored stays so in the programs that a task starts, and those are to end as they would without us.
 pub(crate) fn ignore_interrupts() {
-    // SAFETY: ignoring a signal installs no handler.
-    unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
+    do_nothing_on(libc::SIGINT, libc::SA_RESTART);
 }
 
 /// Writes no core file when the worker crashes: until it is written, the kernel keeps the dead worker's locks.
@@ -31,11 +32,26 @@ pub(crate) fn no_core_file() {
     }
 }
 
-/// Lets this process map no more memory than this.
+/// Lets this process map no more memory than this beyond what it has mapped, most of which nothing stands behind.
 pub(crate) fn limit_address_space(bytes: u64) {
-    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
-    // SAFETY: `limit` is readable.
-    unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) };
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let mapped = statm.split_ascii_whitespace().next().and_then(|pages| pages.parse().ok());
+    let most = bytes.saturating_add(mapped.map_or(0, |pages: u64| pages.saturating_mul(page())));
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is writable.
+    if unsafe { libc::getrlimit(libc::RLIMIT_AS, &mut limit) } == 0 {
+        let most = most.min(limit.rlim_max);
+        limit = libc::rlimit { rlim_cur: most, rlim_max: most };
+        // SAFETY: `limit` is readable; a lower limit is always allowed.
+        unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) };
+    }
+}
+
+/// Bytes of a page.
+fn page() -> u64 {
+    // SAFETY: takes no pointers.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u64::try_from(page).unwrap_or(4096)
 }
 
 /// Says whether a worker can be sent this signal and live: one that the kernel leaves to the process, and that is no report of a
@@ -52,16 +68,21 @@ pub(crate) fn can_be_handled(signal: i32) -> bool {
 
 /// Has a signal interrupt system calls and do nothing else, unless there is a handler for it.
 pub(crate) fn be_interrupted_by(signal: i32) {
-    extern "C" fn nothing(_: libc::c_int) {}
     // SAFETY: all zeroes is a valid `sigaction`.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     // SAFETY: `action` is writable.
     let found = unsafe { libc::sigaction(signal, std::ptr::null(), &mut action) } == 0;
-    if !found || ![libc::SIG_DFL, libc::SIG_IGN].contains(&action.sa_sigaction) {
-        return;
+    if found && [libc::SIG_DFL, libc::SIG_IGN].contains(&action.sa_sigaction) {
+        do_nothing_on(signal, 0);
     }
-    // SAFETY: all zeroes is a valid `sigaction`, without flags: what is interrupted is not restarted.
+}
+
+/// Handles a signal by doing nothing.
+fn do_nothing_on(signal: i32, flags: libc::c_int) {
+    extern "C" fn nothing(_: libc::c_int) {}
+    // SAFETY: all zeroes is a valid `sigaction`.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_flags = flags;
     action.sa_sigaction = nothing as *const () as usize;
     // SAFETY: the handler does nothing, which is safe at any time.
     unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) };
@@ -115,9 +136,7 @@ fn resident(pid: u32) -> Option<u64> {
 pub(crate) fn own_memory(statm: &str) -> Option<u64> {
     let mut pages = statm.split_ascii_whitespace().skip(1).map(str::parse::<u64>);
     let (resident, shared) = (pages.next()?.ok()?, pages.next()?.ok()?);
-    // SAFETY: takes no pointers.
-    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    Some(resident.saturating_sub(shared) * u64::try_from(page).ok()?)
+    Some(resident.saturating_sub(shared).saturating_mul(page()))
 }
 
 fn cpu(pid: u32) -> Option<Duration> {

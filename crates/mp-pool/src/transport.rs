@@ -16,6 +16,8 @@ pub(crate) struct Parcel {
     pub(crate) end: u32,
     /// What to run, in a form that the transport's workers understand.
     pub(crate) entry: u64,
+    /// Its tasks have limits: each is to be handed over as soon as it is worth it.
+    pub(crate) watched: bool,
     /// The arguments.
     pub(crate) bytes: Vec<u8>,
     pub(crate) fds: Vec<Fd>,
@@ -103,10 +105,10 @@ pub(crate) trait Link: Send {
     /// Which task it has begun last, or would begin next: the unit's number, of which half is enough, and the place in it.
     fn at(&self) -> (u32, u32);
 
-    /// Asks the unit with this number to stop.
-    fn ask_to_stop(&self, id: u64);
+    /// Asks the unit with this number to stop, or one task of it alone.
+    fn ask_to_stop(&self, id: u64, place: Option<u32>);
 
-    /// Asking a unit to stop also interrupts it, for which the time may be wrong: it has to be asked again.
+    /// Asking a task to stop also interrupts it, for which the time may be wrong: it has to be asked again.
     fn interrupts(&self) -> bool {
         false
     }

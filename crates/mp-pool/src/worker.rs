@@ -158,16 +158,13 @@ impl Worker {
                     == After::Leave
             };
             task::enter(self.line.as_ref(), order.id);
-            let line = self.line.as_ref().filter(|_| self.interrupted);
-            if let Some(line) = line {
-                line.open(order.id);
-            }
+            let line = self.line.as_ref();
             let range = (order.from, order.end);
-            let mut run = Run::new(self.line.as_ref(), order.id, range, since, &mut hand_over);
+            let mut run = Run::new(line, &order, self.interrupted, since, &mut hand_over);
             let batch = trace::tasks(self.slot, order.id, range, || {
                 in_task(|| thunk(&message.bytes, &message.fds, &mut run))
             });
-            if let Some(line) = line {
+            if let Some(line) = line.filter(|_| self.interrupted) {
                 line.shut(order.id);
             }
             message.fds.clear();

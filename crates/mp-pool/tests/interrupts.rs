@@ -38,7 +38,7 @@ fn a_task_that_waits_in_the_kernel_is_interrupted_and_its_worker_lives() {
         let pool = interrupting().build().unwrap();
         let (pid, asked) = pool.soft_timeout(SOFT).apply(wait, ()).unwrap();
         assert!(asked && pool.pids() == [pid]);
-        // Of a chunk, all tasks are asked from then on.
+        // Of a chunk, each task is asked in its own time.
         let all = pool.soft_timeout(SOFT).chunk_size(3).map(|(): ()| wait(), [(); 3]);
         assert_eq!(all.unwrap(), [(pid, true); 3]);
         // Whoever cancels asks once; what has not begun to wait then can be asked again.

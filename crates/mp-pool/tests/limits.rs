@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::guarded;
 use mp_pool::{Death, ErrorKind, Pool, Retry, TaskError, should_stop};
+use mp_process::{Process, Resource};
 use mp_queue::Queue;
 
 const HOUR: u64 = 3_600_000;
@@ -156,6 +157,70 @@ fn memory_and_processor_time_have_limits() {
         let pool = Pool::builder().workers(1).address_space(1 << 30).build().unwrap();
         assert!(matches!(pool.apply(eat, (4 << 30,)), Err(TaskError::Died { .. })));
         assert_eq!(pool.apply(eat, (4 << 10,)).unwrap(), 4 << 10);
+        // What it begins with does not count: there is room for a large value, a thread and a pool.
+        let busy = |large: Vec<u8>| {
+            let thread = std::thread::spawn(move || large.len());
+            thread.join().unwrap() + Pool::new(2).unwrap().map(square, 0..10).unwrap().len()
+        };
+        assert_eq!(pool.apply(busy, (vec![1; 10 << 20],)).unwrap(), (10 << 20) + 10);
+    });
+}
+
+/// A program that may not have many addresses (`ulimit -v`) keeps most of them for itself.
+#[test]
+fn a_pool_leaves_addresses_to_a_program_that_has_few() {
+    guarded(|| {
+        for limit in [2 << 30, 20 << 30, 200 << 30] {
+            let few = || {
+                let pool = Pool::new(4).unwrap();
+                let sum: u64 = pool.map(square, 0..1000).unwrap().iter().sum();
+                let large = pool.apply(|bytes: Vec<u8>| bytes, (vec![1; 6 << 20],)).unwrap();
+                // A vector of text, which is not lent.
+                let words = pool.apply(|words: Vec<String>| words, (vec!["a".repeat(99); 50_000],));
+                (sum, large.len(), words.unwrap().len(), vec![1_u8; 500 << 20].len())
+            };
+            let child = Process::new(few, ()).limit(Resource::Memory, limit).start().unwrap();
+            assert_eq!(child.join().unwrap(), (332_833_500, 6 << 20, 50_000, 500 << 20));
+        }
+    });
+}
+
+/// A soft limit is that of each task, also of a chunk.
+#[test]
+fn of_a_chunk_the_task_that_is_late_is_asked_to_stop() {
+    guarded(|| {
+        let pool = Pool::new(1).unwrap();
+        let until_asked = |waits: bool| {
+            while waits && !should_stop() {
+                std::thread::yield_now();
+            }
+            should_stop()
+        };
+        let tasks = [false, false, true, false, true, false];
+        let soft = Duration::from_millis(1500);
+        let asked = pool.soft_timeout(soft).chunk_size(6).map(until_asked, tasks).unwrap();
+        assert_eq!(asked, tasks);
+    });
+}
+
+/// What has not begun does not begin any more, also of a chunk that has.
+#[test]
+fn of_a_chunk_that_is_cancelled_only_the_task_runs_that_has_begun() {
+    guarded(|| {
+        let pool = Pool::new(1).unwrap();
+        let ran = Queue::<u64>::new().unwrap();
+        let until_asked = |ran: Queue<u64>, x: u64| {
+            ran.put(&x).unwrap();
+            while !should_stop() {
+                std::thread::yield_now();
+            }
+        };
+        let tasks = (0..100).map(|x| (ran.clone(), x));
+        let all = pool.chunk_size(100).starmap_async(until_asked, tasks).unwrap();
+        assert_eq!(ran.get().unwrap(), 0);
+        all.cancel();
+        assert!(all.get().unwrap_err().is_cancelled());
+        assert_eq!((ran.len(), pool.stats().restarts), (0, 0));
     });
 }
 

@@ -266,6 +266,55 @@ fn fx_18_fu_14_nothing_is_kept() {
     });
 }
 
+/// What does not serialize but panics.
+#[derive(Debug, Deserialize)]
+struct Mine;
+
+impl Serialize for Mine {
+    fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        panic!("a mine")
+    }
+}
+
+#[test]
+fn a_panic_while_an_argument_serializes_goes_on_in_the_caller() {
+    guarded(|| {
+        let pool = Pool::new(1).unwrap();
+        let panics = |call: &dyn Fn()| {
+            let payload = catch_unwind(AssertUnwindSafe(call)).unwrap_err();
+            assert_eq!(payload.downcast_ref(), Some(&"a mine"));
+        };
+        let take = |_: Mine| ();
+        panics(&|| drop(pool.apply(take, (Mine,))));
+        panics(&|| drop(pool.apply_async(take, (Mine,))));
+        panics(&|| drop(pool.submit(take, (Mine,))));
+        panics(&|| drop(pool.apply_async_with(take, (Mine,), |_| ())));
+        panics(&|| drop(pool.map(take, [Mine])));
+        panics(&|| drop(pool.map_async(take, [Mine])));
+        panics(&|| drop(pool.imap(take, [Mine]).collect::<Vec<_>>()));
+        assert_eq!(pool.apply(|x: u64| x, (5,)).unwrap(), 5);
+    });
+}
+
+/// A program that a task starts is ended by Ctrl-C as it would be without a pool around it.
+#[test]
+fn what_a_task_starts_does_not_ignore_interrupts() {
+    fn is_ignored() -> bool {
+        let status = std::process::Command::new("cat").arg("/proc/self/status").output().unwrap();
+        let status = String::from_utf8(status.stdout).unwrap();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+        u64::from_str_radix(mask.trim(), 16).unwrap() & 1 << (libc::SIGINT - 1) != 0
+    }
+    guarded(|| {
+        let pool = Pool::new(1).unwrap();
+        assert!(!pool.apply(is_ignored, ()).unwrap());
+        // The worker itself lives on, also when the whole group is sent one.
+        let pid = nix::unistd::Pid::from_raw(pool.pids()[0].cast_signed());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+        assert_eq!(pool.apply(std::process::id, ()).unwrap(), pid.as_raw().cast_unsigned());
+    });
+}
+
 /// A bar counts tasks, not chunks, and is full at the end.
 #[cfg(feature = "progress")]
 #[test]

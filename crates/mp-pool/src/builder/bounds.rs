@@ -162,9 +162,11 @@ impl Builder {
         self
     }
 
-    /// Limits the memory that a worker can map, as the kernel's `RLIMIT_AS`: what is too much is refused when it is asked for.
+    /// Limits the memory that a worker can map beyond what it begins with, by the kernel's `RLIMIT_AS`: what is too much is refused when it is
+    /// asked for.
     ///
-    /// A Rust program aborts then, and the task fails with [`TaskError::Died`](crate::TaskError::Died).
+    /// A Rust program aborts then, and the task fails with [`TaskError::Died`](crate::TaskError::Died). What counts is room for
+    /// addresses, used or not: a thread takes some 10 MiB of it, and a queue that comes as an argument up to 64 GiB.
     ///
     /// Without effect with [`Backend::Threads`](crate::Backend::Threads) and [`Backend::Inline`](crate::Backend::Inline).
     pub fn address_space(mut self, bytes: u64) -> Self {

@@ -84,16 +84,25 @@ impl<L: Link> Dispatcher<L> {
     }
 
     /// A worker died with this unit: its task at hand fails or is retried, the others are given out again.
-    pub(super) fn blame(&mut self, mut ticket: Ticket, at: Option<(u32, u32)>, error: &TaskError) {
+    ///
+    /// If the worker was ended for the sake of one task of the unit, and had gone on to another meanwhile, none is to blame.
+    pub(super) fn blame(
+        &mut self,
+        mut ticket: Ticket,
+        at: Option<(u32, u32)>,
+        doomed: Option<u32>,
+        error: &TaskError,
+    ) {
         let place = at.filter(|&(unit, _)| unit == ticket.id() as u32).map(|(_, place)| place);
         let (next, end) = (ticket.next, ticket.unit.parcel.end);
         if error.is_cancelled() {
             return self.finish(&ticket.unit, next, end - next, Err(error.clone()));
         }
+        let is_other = doomed.is_some_and(|doomed| place.is_some_and(|place| place != doomed));
         let culprit = match place {
-            Some(place) if (next..end).contains(&place) => place,
+            Some(place) if (next..end).contains(&place) && !is_other => place,
             // It is the only one, and so it was under way: what the worker says of itself need not be known.
-            _ if end - next == 1 && place != Some(end) => next,
+            _ if end - next == 1 && place != Some(end) && !is_other => next,
             // It had not begun, or it was done and on its way back.
             _ => {
                 ticket.unit.blameless += 1;
@@ -140,8 +149,8 @@ impl<L: Link> Dispatcher<L> {
         self.delay(ticket.unit, Duration::ZERO);
     }
 
-    /// Ends a worker for the sake of a unit, if it still has it; says whether it does.
-    fn doom(&mut self, slot: usize, id: u64, error: TaskError) -> bool {
+    /// Ends a worker for the sake of a unit, or of one task of it, if it still has it; says whether it does.
+    fn doom(&mut self, slot: usize, id: u64, place: Option<u32>, error: TaskError) -> bool {
         let untouched = self.take_all_back(slot);
         self.collect_from(slot);
         for unit in untouched.into_iter().rev() {
@@ -150,7 +159,7 @@ impl<L: Link> Dispatcher<L> {
         let Some(worker) = &mut self.workers[slot] else { return false };
         let has_it = worker.in_flight.iter().any(|ticket| ticket.id() == id);
         if has_it {
-            worker.doomed = Some((id, error));
+            worker.doomed = Some(Doom { unit: id, place, error });
             worker.abandon();
         }
         has_it
@@ -166,21 +175,72 @@ impl<L: Link> Dispatcher<L> {
         let mut doomed = false;
         for slot in 0..self.workers.len() {
             let Some(worker) = &mut self.workers[slot] else { continue };
+            // Read first: a task that is done by then has its reply looked at below.
+            let at = worker.link.at();
+            let since = worker.since;
             let (id, terms) = match worker.in_flight.front() {
                 Some(ticket) if worker.ready && worker.doomed.is_none() => {
                     (ticket.id(), ticket.unit.job.terms)
                 }
                 _ => continue,
             };
-            match worker.beyond(id, &terms, now) {
-                Ok(next) => again = [again, next].into_iter().flatten().min(),
-                Err(error) => doomed |= self.doom(slot, id, error),
-            }
+            let place = (at.0 == id as u32).then_some(at.1);
+            let soft = terms.soft.map(|soft| after(since, soft));
+            let next = match worker.beyond(&terms, now) {
+                Ok(next) if soft.is_some_and(|soft| soft <= now) => {
+                    let soft = self.nudge(slot, (id, place), now);
+                    [next, soft].into_iter().flatten().min()
+                }
+                Ok(next) => [next, soft].into_iter().flatten().min(),
+                Err(error) if self.is_still_at(slot, id, since) => {
+                    doomed |= self.doom(slot, id, place, error);
+                    None
+                }
+                // Its next task has the whole time before it.
+                Err(_) => Some(now),
+            };
+            again = [again, next].into_iter().flatten().min();
         }
         if doomed {
             self.dispatch();
         }
         again
+    }
+
+    /// Says whether a worker has not answered since this time, at which it was at this unit.
+    fn is_still_at(&mut self, slot: usize, id: u64, since: Instant) -> bool {
+        self.collect_from(slot);
+        self.workers[slot].as_ref().is_some_and(|worker| {
+            worker.since == since && worker.in_flight.front().is_some_and(|it| it.id() == id)
+        })
+    }
+
+    /// Asks a task to stop, if it is not done; gives the time at which to ask again.
+    ///
+    /// Whoever is interrupted just before it begins to wait for something does not notice, so it is done again, ever more rarely.
+    fn nudge(
+        &mut self,
+        slot: usize,
+        (id, place): (u64, Option<u32>),
+        now: Instant,
+    ) -> Option<Instant> {
+        let worker = self.workers[slot].as_ref()?;
+        // It has not taken the unit yet, or has just done it.
+        let Some(place) = place else { return Some(now + NUDGES.0) };
+        let before = worker.nudged.filter(|&(task, _, _)| task == (id, place));
+        let (next, gap) = match before {
+            Some(_) if !worker.link.interrupts() => return None,
+            Some((_, next, _)) if now < next => return Some(next),
+            Some((_, _, gap)) => (now + gap, (2 * gap).min(NUDGES.1)),
+            None => (now + NUDGES.0, 2 * NUDGES.0),
+        };
+        if !self.is_still_at(slot, id, worker.since) {
+            return Some(now);
+        }
+        let worker = self.workers[slot].as_mut()?;
+        worker.link.ask_to_stop(id, Some(place));
+        worker.nudged = Some(((id, place), next, gap));
+        worker.link.interrupts().then_some(next)
     }
 
     /// Cancels what has not begun of a job, and ends what has, if that is wanted.
@@ -202,9 +262,9 @@ impl<L: Link> Dispatcher<L> {
             let ticket = worker.in_flight.iter().find(|ticket| Arc::ptr_eq(&ticket.unit.job, job));
             let Some(id) = ticket.map(Ticket::id) else { continue };
             if !running {
-                worker.link.ask_to_stop(id);
+                worker.link.ask_to_stop(id, None);
                 cancelled.running += 1;
-            } else if self.doom(slot, id, TaskError::Cancelled) {
+            } else if self.doom(slot, id, None, TaskError::Cancelled) {
                 cancelled.ended += 1;
             }
         }
@@ -258,30 +318,10 @@ impl<L: Link> Dispatcher<L> {
 }
 
 impl<L: Link> Worker<L> {
-    /// Asks a unit to stop; gives the time at which to ask again.
-    ///
-    /// Whoever is interrupted just before it begins to wait for something does not notice, so it is done again, ever more rarely.
-    fn nudge(&mut self, id: u64, now: Instant) -> Option<Instant> {
-        let before = self.nudged.filter(|&(unit, _, _)| unit == id && self.link.interrupts());
-        let (next, gap) = match before {
-            Some((_, next, _)) if now < next => return Some(next),
-            Some((_, _, gap)) => (now + gap, (2 * gap).min(NUDGES.1)),
-            None => (now + NUDGES.0, 2 * NUDGES.0),
-        };
-        self.link.ask_to_stop(id);
-        self.nudged = Some((id, next, gap));
-        self.link.interrupts().then_some(next)
-    }
-
     /// Says whether the unit that it runs has gone beyond its limits, or when that may be.
     ///
     /// Its task is thought to have begun when the worker last replied or got work, which is never before it did.
-    fn beyond(
-        &mut self,
-        id: u64,
-        terms: &Terms,
-        now: Instant,
-    ) -> Result<Option<Instant>, TaskError> {
+    fn beyond(&mut self, terms: &Terms, now: Instant) -> Result<Option<Instant>, TaskError> {
         let mut again = None;
         let mut look_at =
             |time: Instant| again = Some(again.map_or(time, |again: Instant| again.min(time)));
@@ -291,14 +331,6 @@ impl<L: Link> Worker<L> {
                 return Err(TaskError::TimeLimit);
             }
             look_at(end);
-        }
-        if let Some(soft) = terms.soft {
-            let end = after(self.since, soft);
-            if now < end {
-                look_at(end);
-            } else if let Some(again) = self.nudge(id, now) {
-                look_at(again);
-            }
         }
         if terms.memory.is_none() && terms.cpu.is_none() {
             return Ok(again);

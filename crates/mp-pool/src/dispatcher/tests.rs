@@ -19,7 +19,7 @@ struct State {
     answered: u32,
     /// Where the worker says that it is.
     at: (u32, u32),
-    stop: Option<u64>,
+    stop: Option<(u64, Option<u32>)>,
     usage: Usage,
     closed: bool,
     killed: bool,
@@ -138,12 +138,13 @@ impl Link for Fake {
         if state.full || state.most.is_some_and(|most| state.orders.len() >= most) {
             return Err(Unsent::Full);
         }
-        let &Parcel { id, from, end, entry, .. } = parcel;
+        let &Parcel { id, from, end, entry, watched, .. } = parcel;
         state.orders.push_back(Parcel {
             id,
             from,
             end,
             entry,
+            watched,
             bytes: parcel.bytes.clone(),
             fds: Vec::new(),
         });
@@ -167,8 +168,8 @@ impl Link for Fake {
         self.0.lock().at
     }
 
-    fn ask_to_stop(&self, id: u64) {
-        self.0.lock().stop = Some(id);
+    fn ask_to_stop(&self, id: u64, place: Option<u32>) {
+        self.0.lock().stop = Some((id, place));
     }
 
     fn usage(&self) -> Usage {
@@ -185,8 +186,8 @@ impl Link for Fake {
 }
 
 pub(super) fn unit_of(job: &Arc<Job>, items: u32) -> Unit {
-    let parcel =
-        Parcel { id: 0, from: 0, end: items, entry: 0, bytes: vec![0; 8], fds: Vec::new() };
+    let (bytes, watched) = (vec![0; 8], job.terms.are_limited());
+    let parcel = Parcel { id: 0, from: 0, end: items, entry: 0, watched, bytes, fds: Vec::new() };
     Unit::new(job.clone(), job.add(), parcel)
 }
 
@@ -537,6 +538,41 @@ fn an_answer_counts_that_comes_with_the_end_of_the_time() {
 }
 
 #[test]
+fn who_has_gone_on_to_another_task_before_the_end_is_not_ended_for_it() {
+    let (mut dispatcher, fakes, ids, _) = pool(1);
+    let job = limited(Terms { hard: Some(Duration::ZERO), ..Terms::default() });
+    dispatcher.submit(unit_of(&job, 3));
+    fakes[0].take();
+    dispatcher.collect();
+    assert!(fakes[0].0.lock().killed);
+    // It was about to hand the first over, and had begun the second.
+    assert!(fakes[0].go_on());
+    dispatcher.bury(ids[0], Death::Killed(9));
+    assert_eq!((job.tasks_done(), dispatcher.outstanding()), (0, 1));
+    let heir = Fake::default().ready();
+    let id = dispatcher.add_worker(0, heir.clone());
+    heir.take();
+    dispatcher.collect();
+    dispatcher.bury(id, Death::Killed(9));
+    assert_eq!((job.tasks_done(), dispatcher.outstanding()), (1, 1));
+}
+
+#[test]
+fn of_a_chunk_the_task_at_hand_is_asked_to_stop() {
+    let (mut dispatcher, fakes, _, _) = pool(1);
+    let job = limited(Terms { soft: Some(Duration::ZERO), ..Terms::default() });
+    dispatcher.submit(unit_of(&job, 3));
+    let id = fakes[0].take().unwrap();
+    dispatcher.collect();
+    assert_eq!(fakes[0].0.lock().stop, Some((id, Some(0))));
+    fakes[0].answer_some(2);
+    dispatcher.collect();
+    assert_eq!(fakes[0].0.lock().stop, Some((id, Some(2))));
+    dispatcher.cancel(&job, false);
+    assert_eq!(fakes[0].0.lock().stop, Some((id, None)));
+}
+
+#[test]
 fn limits_of_memory_and_processor_time() {
     let (mut dispatcher, fakes, ids, _) = pool(2);
     let terms = Terms { memory: Some(100), cpu: Some(Duration::from_secs(1)), ..Terms::default() };
@@ -568,7 +604,7 @@ fn a_soft_limit_asks() {
     submit(&mut dispatcher, &job, 1);
     let id = fakes[0].take();
     dispatcher.collect();
-    assert!(fakes[0].0.lock().stop == id && !fakes[0].0.lock().killed);
+    assert!(fakes[0].0.lock().stop == id.map(|id| (id, Some(0))) && !fakes[0].0.lock().killed);
     fakes[0].answer(LONG);
     assert!(dispatcher.collect().again.is_none());
     assert_eq!(outcomes(&job), [true]);

@@ -112,9 +112,10 @@ impl Desk {
 
 impl Link for Desk {
     fn send(&mut self, parcel: &Parcel) -> Result<(), Unsent> {
-        let &Parcel { id, from, end, entry, .. } = parcel;
+        let &Parcel { id, from, end, entry, watched, .. } = parcel;
         let (bytes, fds) = (parcel.bytes.clone(), Vec::new());
-        self.change(|papers| papers.orders.push_back(Parcel { id, from, end, entry, bytes, fds }));
+        let parcel = Parcel { id, from, end, entry, watched, bytes, fds };
+        self.change(|papers| papers.orders.push_back(parcel));
         Ok(())
     }
 
@@ -134,7 +135,7 @@ impl Link for Desk {
         self.0.0.lock().at
     }
 
-    fn ask_to_stop(&self, _id: u64) {}
+    fn ask_to_stop(&self, _id: u64, _place: Option<u32>) {}
 
     fn usage(&self) -> Usage {
         Usage::default()
@@ -386,7 +387,7 @@ impl Pool {
 
 fn unit(job: &Arc<Job>, how: u8) -> Unit {
     let (bytes, fds) = (vec![how], Vec::new());
-    let parcel = Parcel { id: 0, from: 0, end: 1, entry: 0, bytes, fds };
+    let parcel = Parcel { id: 0, from: 0, end: 1, entry: 0, watched: false, bytes, fds };
     Unit::new(job.clone(), job.add(), parcel)
 }
 

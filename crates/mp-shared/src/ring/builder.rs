@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use bytemuck::Pod;
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 
 use super::layout::{self, ARENA, BACKED, HEADER_AT, Head, Header, Place, Tail, arena_start};
 use super::{KIND, Ring, label};
@@ -11,6 +12,10 @@ use crate::{Error, ErrorKind};
 
 /// Addresses that a ring takes by default. It costs nothing to have them.
 const RESERVE: usize = 64 << 30;
+
+/// What part of the addresses a ring may take where they are limited, and what it takes all the same.
+const SHARE: u64 = 64;
+const ENOUGH: usize = 32 << 20;
 
 /// The least that is tried where the system is short of addresses.
 const LEAST_RESERVE: usize = 1 << 20;
@@ -78,7 +83,7 @@ impl Builder {
     ///
     /// There is no memory, no descriptor or no room in the address space for it ([`ErrorKind::Exhausted`]).
     pub fn build(self) -> Result<Ring, Error> {
-        let mut reserve = 1 << self.reserve.ilog2();
+        let mut reserve = 1 << self.reserve.min(affordable()).ilog2();
         let segment = loop {
             match Segment::create_sparse(KIND, reserve - HEADER_LEN, BACKED) {
                 Err(error) if error.kind() == ErrorKind::Exhausted && reserve > LEAST_RESERVE => {
@@ -104,6 +109,16 @@ impl Builder {
         header.tail.init(&tail);
         header.head.init(&Head { position, items, place, freed: 0, put: 0, bytes });
         Ring::open(segment)
+    }
+}
+
+/// How many addresses a ring may take: others need some too, where the process has not as many as it likes (`ulimit -v`).
+fn affordable() -> usize {
+    match getrlimit(Resource::RLIMIT_AS) {
+        Ok((limit, _)) if limit != RLIM_INFINITY => {
+            usize::try_from(limit / SHARE).unwrap_or(RESERVE).max(ENOUGH)
+        }
+        _ => RESERVE,
     }
 }
 
