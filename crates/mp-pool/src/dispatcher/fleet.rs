@@ -54,6 +54,12 @@ impl<L: Link> Dispatcher<L> {
     /// Lets workers go that have had nothing to do for long; gives the time at which to look again.
     pub(crate) fn retire(&mut self) -> Option<Instant> {
         let idle = self.fleet.idle?;
+        // Nobody has listened to one that got ready when all was done.
+        for slot in 0..self.workers.len() {
+            if self.workers[slot].as_ref().is_some_and(|worker| !worker.ready) {
+                self.collect_from(slot);
+            }
+        }
         let now = now();
         let mut again: Option<Instant> = None;
         for worker in self.workers.iter_mut().flatten() {

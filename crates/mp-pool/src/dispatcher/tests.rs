@@ -720,4 +720,11 @@ fn a_pool_grows_with_its_work_and_shrinks_without() {
     dispatcher.retire();
     assert!(fake.0.lock().closed);
     assert_eq!((dispatcher.living(), dispatcher.fleet().wanted), (1, 1));
+    // One that gets ready when all is done has nothing to do either.
+    let late = Fake::default();
+    dispatcher.add_worker(1, late.clone());
+    assert!(dispatcher.retire().is_some() && !late.0.lock().closed);
+    let late = late.ready();
+    dispatcher.retire();
+    assert!(late.0.lock().closed);
 }
