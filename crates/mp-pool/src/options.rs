@@ -16,6 +16,7 @@ use crate::imap::{Imap, Plan};
 use crate::job::{Job, Order};
 use crate::meter::Meter;
 use crate::result::{Slot, gather_into, gather_one};
+use crate::split::Split;
 use crate::state::{self, Broadcast};
 use crate::terms::Terms;
 use crate::{AsyncResult, Future, Pool, Retry, TaskError, entry, trace};
@@ -181,7 +182,7 @@ impl<'p> Options<'p> {
         Args: Serialize + DeserializeOwned + 'static,
         C: FnOnce(Result<&F::Output, &TaskError>) + Send + 'static,
     {
-        let batch = Feed::new([args].into_iter()).next(1);
+        let batch = Feed::splitting([args].into_iter(), Some(Split::of::<F>())).next(1);
         let entry = entry::name::<F, Args>(function)?;
         let (batches, settings) = (batch.into_iter().collect(), (self.terms, self.meter));
         self.pool.call_back(entry, settings, batches, gather_one, callback)
@@ -195,7 +196,8 @@ impl<'p> Options<'p> {
     {
         self.check()?;
         let entry = entry::name::<F, Args>(function)?;
-        let batch = Feed::new([args].into_iter()).next(1).transpose().map_err(TaskError::encode)?;
+        let mut feed = Feed::splitting([args].into_iter(), Some(Split::of::<F>()));
+        let batch = feed.next(1).transpose().map_err(TaskError::encode)?;
         let job = self.job(Order::Finished);
         let unit = batch.and_then(|batch| unit(&job, entry, Ok(batch)));
         self.pool.core().submit(unit, true)?;
@@ -260,7 +262,7 @@ impl<'p> Options<'p> {
     {
         self.check()?;
         let entry = entry::name::<F, Args>(function)?;
-        self.run_all("map", entry, items, |batch| batch)
+        self.run_all("map", entry, items, Some(Split::of::<F>()), |batch| batch)
     }
 
     /// As [`Pool::map_with`].
@@ -284,7 +286,7 @@ impl<'p> Options<'p> {
         self.check()?;
         let entry = state::name_with::<F, S, A, R>(function)?;
         let broadcast = Broadcast::new(shared)?;
-        self.run_all("map_with", entry, single(items), |batch| broadcast.seal(batch))
+        self.run_all("map_with", entry, single(items), None, |batch| broadcast.seal(batch))
     }
 
     /// As [`Pool::map_state`].
@@ -302,7 +304,7 @@ impl<'p> Options<'p> {
     {
         self.check()?;
         let entry = state::name_state::<F, S, A, R>(function)?;
-        self.run_all("map_state", entry, single(items), |batch| batch)
+        self.run_all("map_state", entry, single(items), None, |batch| batch)
     }
 
     /// Feeds the workers, and decodes what they have done while they do more.
@@ -311,6 +313,7 @@ impl<'p> Options<'p> {
         call: &'static str,
         entry: u64,
         items: I,
+        split: Option<Split<Args>>,
         seal: impl Fn(Batch) -> Batch,
     ) -> Result<Vec<R>, TaskError>
     where
@@ -320,7 +323,7 @@ impl<'p> Options<'p> {
     {
         self.pool.core().admits(true)?;
         let (chunk, items) = self.cut(items);
-        let feed = Feed::new(items);
+        let feed = Feed::splitting(items, split);
         trace::call(call, feed.size_hint().0, || self.run_feed(entry, chunk, feed, seal))
     }
 
