@@ -231,7 +231,8 @@ impl<'p> Options<'p> {
             }
             (Some(_), _) => (Either::Left(items), low),
         };
-        let chunk = chunk.unwrap_or_else(|| length.div_ceil(4 * self.pool.most_workers()).max(1));
+        let share = length.div_ceil(4 * self.pool.most_workers());
+        let chunk = chunk.unwrap_or_else(|| share.clamp(1, MAX_SHARE));
         (chunk.min(self.pool.most_tasks()).min(MAX_CHUNK), items)
     }
 
@@ -439,6 +440,10 @@ impl<'p> Options<'p> {
         Imap::new(self.pool.core().clone(), plan, single(items))
     }
 }
+
+/// The most tasks in a chunk whose size nobody has set. The bytes of larger ones leave the caches, and to have those of many at a time takes
+/// new memory from the system in each call.
+const MAX_SHARE: usize = 1 << 15;
 
 /// The most tasks in one chunk.
 const MAX_CHUNK: usize = 1 << 24;
