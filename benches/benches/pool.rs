@@ -165,6 +165,28 @@ fn large(c: &mut Criterion) {
         let same = |data: Vec<f64>| pool.apply(|data: Vec<f64>| data, (data,)).expect("the same");
         b.iter_batched(|| data.clone(), same, BatchSize::PerIteration)
     });
+    // Beside another argument, and within other values.
+    group.bench_function("in_and_out/numbers_and_id", |b| {
+        let data = vec![1.5_f64; LEN / 8];
+        let same = |args: (u64, Vec<f64>)| {
+            pool.apply(|_: u64, data: Vec<f64>| data, args).expect("the same")
+        };
+        b.iter_batched(|| (7, data.clone()), same, BatchSize::PerIteration)
+    });
+    group.bench_function("in_and_out/option_of_values", |b| {
+        let data = Some(data.clone());
+        let same = |data: Option<Vec<u8>>| {
+            pool.apply(|data: Option<Vec<u8>>| data, (data,)).expect("the same")
+        };
+        b.iter_batched(|| data.clone(), same, BatchSize::PerIteration)
+    });
+    group.bench_function("in_and_out/rows_of_numbers", |b| {
+        let data = vec![vec![1.5_f32; 1024]; LEN / 4096];
+        let same = |rows: Vec<Vec<f32>>| {
+            pool.apply(|rows: Vec<Vec<f32>>| rows, (rows,)).expect("the same")
+        };
+        b.iter_batched(|| data.clone(), same, BatchSize::PerIteration)
+    });
     let mut other = vec![0; LEN];
     group.bench_function("floor/memcpy_twice", |b| {
         b.iter(|| {

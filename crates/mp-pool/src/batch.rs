@@ -11,7 +11,8 @@
 //! ```
 //!
 //! A value that is a vector of numbers is its bytes in its frame, too. Where it is large, they are [lent](crate::loan), and in the frame is
-//! how many they are; and where all together is large, that is lent.
+//! how many they are; and where all together is large, that is lent. Of several arguments, each that is a large vector of numbers is lent
+//! for itself: in the frame are which ones and how long, and then the arguments with empty vectors in their places.
 //!
 //! The table comes last so that the bytes of a large value need not be moved to make room for it.
 
@@ -25,6 +26,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::job::Finished;
+use crate::split::{Parts, Split};
 use crate::{TaskError, loan, plain};
 
 const WHOLE: u8 = 0;
@@ -37,6 +39,8 @@ const DONE: u8 = 0;
 const PANICKED: u8 = 1;
 const FAILED: u8 = 2;
 const CANCELLED: u8 = 3;
+/// It is there, but for the large vectors among the arguments, which are lent.
+const SPLIT: u8 = 4;
 
 /// Length of a task's entry in the table, and of what stands behind the table.
 const ENTRY: usize = 13;
@@ -60,9 +64,12 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// One value alone.
-    pub(crate) fn one<T: Serialize + 'static>(value: T) -> Result<Self, mp_wire::Error> {
-        let mut encoder = Encoder::new();
+    /// The arguments of one task alone.
+    pub(crate) fn one<T>(value: T, split: Split<T>) -> Result<Self, mp_wire::Error>
+    where
+        T: Serialize + 'static,
+    {
+        let mut encoder = Encoder::splitting(Some(split));
         encoder.expect(1);
         encoder.push(value)?;
         encoder.finish()
@@ -137,12 +144,18 @@ pub(crate) struct Encoder<T> {
     scratch: Message,
     /// Bytes of the values that are in frames, and lent.
     weight: usize,
+    split: Option<Split<T>>,
 }
 
 impl<T: Serialize + 'static> Encoder<T> {
     pub(crate) fn new() -> Self {
         let (batch, scratch) = (Batch::default(), Message::default());
-        Self { values: Vec::new(), batch, table: Vec::new(), scratch, weight: 0 }
+        Self { values: Vec::new(), batch, table: Vec::new(), scratch, weight: 0, split: None }
+    }
+
+    /// Makes one that lends large arguments each for itself.
+    pub(crate) fn splitting(split: Option<Split<T>>) -> Self {
+        Self { split, ..Self::new() }
     }
 
     /// Sets room aside for so many values, where it is known what they take.
@@ -160,14 +173,21 @@ impl<T: Serialize + 'static> Encoder<T> {
     }
 
     /// Adds a value. If it does not encode, the batch is as it was before.
-    pub(crate) fn push(&mut self, value: T) -> Result<(), mp_wire::Error> {
+    pub(crate) fn push(&mut self, mut value: T) -> Result<(), mp_wire::Error> {
         if self.table.is_empty() && plain::is_number::<T>() {
             plain::push(&value, &mut self.batch.bytes);
         } else if self.table.is_empty() && is_plain::<T>() {
             self.values.push(value);
         } else {
-            self.weight += encode_one(value, &mut self.scratch)?;
-            self.frame(DONE);
+            let parts = self.split.map_or_else(Parts::default, |split| split.lend(&mut value));
+            self.weight += parts.weight();
+            if parts.is_empty() {
+                self.weight += encode_one(value, &mut self.scratch)?;
+                self.frame(DONE);
+            } else {
+                parts.encode_with(&value, &mut self.scratch)?;
+                self.frame(SPLIT);
+            }
         }
         self.batch.items += 1;
         Ok(())
@@ -263,7 +283,7 @@ pub(crate) fn read<T: DeserializeOwned + 'static>(
     fds: &[Fd],
     each: impl FnMut(Item<T>),
 ) -> Result<(), mp_wire::Error> {
-    read_with(bytes, fds, 0..usize::MAX, decode_one, each)
+    read_with(bytes, fds, 0..usize::MAX, |_, bytes, fds| decode_one(bytes, fds), each)
 }
 
 /// The same for some of them, where a panic while a value is decoded is that item's. The others are not decoded: that may be what a
@@ -272,10 +292,17 @@ pub(crate) fn read_caught<T: DeserializeOwned + 'static>(
     bytes: &[u8],
     fds: &[Fd],
     wanted: Range<usize>,
+    split: Option<Split<T>>,
     each: impl FnMut(Item<T>),
 ) -> Result<(), mp_wire::Error> {
-    let caught = |bytes: &[u8], fds: &[Fd]| {
-        catch_unwind(|| decode_one(bytes, fds))
+    let one = |how, bytes: &[u8], fds: &[Fd]| match split {
+        Some(split) if how == SPLIT => {
+            split.decode(bytes, fds).map_or_else(Item::Malformed, Item::Value)
+        }
+        _ => decode_one(bytes, fds),
+    };
+    let caught = |how, bytes: &[u8], fds: &[Fd]| {
+        catch_unwind(|| one(how, bytes, fds))
             .unwrap_or_else(|payload| Item::Panicked(Panic::from_payload(payload)))
     };
     read_with(bytes, fds, wanted, caught, each)
@@ -285,7 +312,7 @@ fn read_with<T: DeserializeOwned + 'static>(
     bytes: &[u8],
     fds: &[Fd],
     wanted: Range<usize>,
-    one: impl Fn(&[u8], &[Fd]) -> Item<T>,
+    one: impl Fn(u8, &[u8], &[Fd]) -> Item<T>,
     mut each: impl FnMut(Item<T>),
 ) -> Result<(), mp_wire::Error> {
     let mut hand_out = |values: Vec<T>| {
@@ -323,7 +350,7 @@ fn frames<T: DeserializeOwned>(
     bytes: &[u8],
     fds: &[Fd],
     wanted: Range<usize>,
-    one: impl Fn(&[u8], &[Fd]) -> Item<T>,
+    one: impl Fn(u8, &[u8], &[Fd]) -> Item<T>,
     each: &mut impl FnMut(Item<T>),
 ) -> Option<()> {
     let (body, foot) = bytes.split_at_checked(bytes.len().checked_sub(FOOT)?)?;
@@ -340,7 +367,7 @@ fn frames<T: DeserializeOwned>(
             continue;
         }
         each(match entry.first() {
-            Some(&DONE) => one(bytes, mine),
+            Some(&how @ (DONE | SPLIT)) => one(how, bytes, mine),
             Some(&CANCELLED) => Item::Cancelled,
             Some(&PANICKED) => decode(bytes, mine).map_or_else(Item::Malformed, Item::Panicked),
             _ => decode(bytes, mine).map_or_else(Item::Malformed, Item::Failed),
@@ -350,7 +377,7 @@ fn frames<T: DeserializeOwned>(
 }
 
 /// Says of bytes that are no batch what the codec says of bytes that end too soon.
-fn malformed() -> Result<(), mp_wire::Error> {
+pub(crate) fn malformed() -> Result<(), mp_wire::Error> {
     decode::<(u8, u8)>(&[], &[]).map(drop)
 }
 

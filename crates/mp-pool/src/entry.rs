@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::batch::{Batch, Encoder, Item, read_caught};
+use crate::split::Split;
 use crate::task::Run;
 use crate::{TaskError, loan};
 
@@ -108,7 +109,8 @@ where
     F: Target<Args, Output: Serialize + 'static>,
     Args: DeserializeOwned + 'static,
 {
-    run_each::<Args, F::Output>(bytes, fds, run, |args| rebuild::<F>().call(args))
+    let split = Some(Split::of::<F>());
+    run_each::<Args, F::Output>(bytes, fds, run, split, |args| rebuild::<F>().call(args))
 }
 
 /// For how many results room is set aside: they may be handed over long before the last one.
@@ -119,6 +121,7 @@ pub(crate) fn run_each<Args, R>(
     bytes: &[u8],
     fds: &[Fd],
     run: &mut Run<'_>,
+    split: Option<Split<Args>>,
     mut call: impl FnMut(Args) -> R,
 ) -> Batch
 where
@@ -130,7 +133,7 @@ where
     let mut next = run.from;
     let wanted = run.from as usize..run.end as usize;
     let done = catch_unwind(AssertUnwindSafe(|| {
-        read_caught::<Args>(bytes, fds, wanted, |item| {
+        read_caught::<Args>(bytes, fds, wanted, split, |item| {
             if run.is_over {
                 return;
             }

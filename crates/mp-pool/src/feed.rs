@@ -10,6 +10,7 @@ use crate::TaskError;
 use crate::batch::{Batch, Encoder};
 use crate::dispatcher::Unit;
 use crate::job::{Finished, Job};
+use crate::split::Split;
 use crate::transport::Parcel;
 
 /// The input of one call. User code (the iterator, `Serialize`) runs in here, under no lock.
@@ -25,7 +26,13 @@ pub(crate) struct Feed<I: Iterator> {
 
 impl<I: Iterator<Item: Serialize + 'static>> Feed<I> {
     pub(crate) fn new(input: I) -> Self {
-        Self { input, encoder: Encoder::new(), failed: None, panic: None, over: false }
+        Self::splitting(input, None)
+    }
+
+    /// The input of a function whose large arguments are lent each for itself.
+    pub(crate) fn splitting(input: I, split: Option<Split<I::Item>>) -> Self {
+        let encoder = Encoder::splitting(split);
+        Self { input, encoder, failed: None, panic: None, over: false }
     }
 
     /// Pulls up to `most` items and makes one unit of them, fewer if they are large. `None` at the end of the input.

@@ -36,6 +36,7 @@ mod plain;
 mod pool;
 mod recipe;
 mod result;
+mod split;
 mod state;
 mod stats;
 mod supervisor;

@@ -16,6 +16,7 @@ use crate::imap::{Imap, Plan};
 use crate::job::{Job, Order};
 use crate::meter::Meter;
 use crate::result::{Slot, gather_into, gather_one};
+use crate::split::Split;
 use crate::state::{self, Broadcast};
 use crate::terms::Terms;
 use crate::{AsyncResult, Future, Pool, Retry, TaskError, entry, trace};
@@ -183,7 +184,8 @@ impl<'p> Options<'p> {
     {
         let entry = entry::name::<F, Args>(function)?;
         let settings = (self.terms, self.meter);
-        self.pool.call_back(entry, settings, vec![Batch::one(args)], gather_one, callback)
+        let batches = vec![Batch::one(args, Split::of::<F>())];
+        self.pool.call_back(entry, settings, batches, gather_one, callback)
     }
 
     /// Submits a job with one task.
@@ -194,7 +196,7 @@ impl<'p> Options<'p> {
     {
         self.check()?;
         let entry = entry::name::<F, Args>(function)?;
-        let batch = Batch::one(args).map_err(TaskError::encode)?;
+        let batch = Batch::one(args, Split::of::<F>()).map_err(TaskError::encode)?;
         let job = self.job(Order::Finished);
         let unit = unit(&job, entry, Ok(batch));
         self.pool.core().submit(unit, true)?;
@@ -228,7 +230,8 @@ impl<'p> Options<'p> {
             }
             (Some(_), _) => (Either::Left(items), low),
         };
-        let chunk = chunk.unwrap_or_else(|| length.div_ceil(4 * self.pool.most_workers()).max(1));
+        let share = length.div_ceil(4 * self.pool.most_workers());
+        let chunk = chunk.unwrap_or_else(|| share.clamp(1, MAX_SHARE));
         (chunk.min(self.pool.most_tasks()).min(MAX_CHUNK), items)
     }
 
@@ -259,7 +262,7 @@ impl<'p> Options<'p> {
     {
         self.check()?;
         let entry = entry::name::<F, Args>(function)?;
-        self.run_all("map", entry, items, |batch| batch)
+        self.run_all("map", entry, items, Some(Split::of::<F>()), |batch| batch)
     }
 
     /// As [`Pool::map_with`].
@@ -283,7 +286,7 @@ impl<'p> Options<'p> {
         self.check()?;
         let entry = state::name_with::<F, S, A, R>(function)?;
         let broadcast = Broadcast::new(shared)?;
-        self.run_all("map_with", entry, single(items), |batch| broadcast.seal(batch))
+        self.run_all("map_with", entry, single(items), None, |batch| broadcast.seal(batch))
     }
 
     /// As [`Pool::map_state`].
@@ -301,7 +304,7 @@ impl<'p> Options<'p> {
     {
         self.check()?;
         let entry = state::name_state::<F, S, A, R>(function)?;
-        self.run_all("map_state", entry, single(items), |batch| batch)
+        self.run_all("map_state", entry, single(items), None, |batch| batch)
     }
 
     /// Feeds the workers, and decodes what they have done while they do more.
@@ -310,6 +313,7 @@ impl<'p> Options<'p> {
         call: &'static str,
         entry: u64,
         items: I,
+        split: Option<Split<Args>>,
         seal: impl Fn(Batch) -> Batch,
     ) -> Result<Vec<R>, TaskError>
     where
@@ -319,7 +323,7 @@ impl<'p> Options<'p> {
     {
         self.pool.core().admits(true)?;
         let (chunk, items) = self.cut(items);
-        let feed = Feed::new(items);
+        let feed = Feed::splitting(items, split);
         trace::call(call, feed.size_hint().0, || self.run_feed(entry, chunk, feed, seal))
     }
 
@@ -442,6 +446,9 @@ impl<'p> Options<'p> {
 
 /// How long a call that has nothing under way waits before it looks again whether others have left room.
 const CROWDED: Duration = Duration::from_millis(1);
+/// The most tasks in a chunk whose size nobody has set. The bytes of larger ones leave the caches, and to have those of many at a time takes
+/// new memory from the system in each call.
+const MAX_SHARE: usize = 1 << 15;
 
 /// The most tasks in one chunk.
 const MAX_CHUNK: usize = 1 << 24;

@@ -7,6 +7,7 @@ use std::mem;
 
 use mp_shared::segment::Segment;
 use mp_shared::{Error, bytemuck};
+use mp_wire::Fd;
 
 use crate::loan;
 
@@ -107,6 +108,43 @@ macro_rules! keep {
 pub(crate) fn keep<T: 'static>(mut vector: T) {
     let any: &mut dyn Any = &mut vector;
     for_each_number!(keep any,);
+}
+
+macro_rules! lend {
+    ($any:expr, $($number:ty)*) => {
+        $(
+            if let Some(values) = $any.downcast_mut::<Vec<$number>>() {
+                let bytes: &[u8] = bytemuck::cast_slice(values);
+                let lent = (bytes.len(), loan::lend(bytes)?);
+                keep(mem::take(values));
+                return Some(lent);
+            }
+        )*
+    };
+}
+
+/// Lends the bytes of a vector of numbers, if it is one and large, and leaves an empty one.
+#[inline]
+pub(crate) fn lend(any: &mut dyn Any) -> Option<(usize, [Fd; 2])> {
+    for_each_number!(lend any,);
+    None
+}
+
+macro_rules! restore {
+    ($any:expr, $fds:expr, $len:expr, $($number:ty)*) => {
+        $(
+            if let Some(values) = $any.downcast_mut::<Vec<$number>>() {
+                *values = loan::read($fds, $len)?;
+                return Ok(true);
+            }
+        )*
+    };
+}
+
+/// Puts a vector that [`lend`] has lent back in its place; `false` if that is no such vector.
+pub(crate) fn restore(any: &mut dyn Any, fds: &[Fd], len: usize) -> Result<bool, mp_wire::Error> {
+    for_each_number!(restore any, fds, len,);
+    Ok(false)
 }
 
 macro_rules! push {

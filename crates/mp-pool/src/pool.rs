@@ -304,8 +304,8 @@ impl Pool {
 
     /// Runs a function on each item and gives the results in order.
     ///
-    /// Items travel in chunks, by default so that each worker gets about four; [`Pool::chunk_size`] sets another
-    /// number. All tasks run to their end, also when one fails.
+    /// Items travel in chunks, by default so that each worker gets about four, and of no more than 32,768 items;
+    /// [`Pool::chunk_size`] sets another number. All tasks run to their end, also when one fails.
     ///
     /// # Errors
     ///

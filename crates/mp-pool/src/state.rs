@@ -162,7 +162,7 @@ where
     match open::<S>(bytes, fds) {
         Ok((bytes, fds, shared)) => match shared.downcast_ref::<S>() {
             Some(shared) => {
-                run_each::<(A,), R>(bytes, fds, run, |(item,)| rebuild::<F>()(shared, item))
+                run_each::<(A,), R>(bytes, fds, run, None, |(item,)| rebuild::<F>()(shared, item))
             }
             None => all_failed(run, "the shared data is of another type"),
         },
@@ -191,7 +191,9 @@ where
 {
     let mut state = STATE.take();
     let batch = match state.as_mut().and_then(|state| state.downcast_mut::<S>()) {
-        Some(state) => run_each::<(A,), R>(bytes, fds, run, |(item,)| rebuild::<F>()(state, item)),
+        Some(state) => {
+            run_each::<(A,), R>(bytes, fds, run, None, |(item,)| rebuild::<F>()(state, item))
+        }
         None => all_failed(run, "the workers of this pool have no state of this type"),
     };
     STATE.set(state);

@@ -68,6 +68,32 @@ fn all_backends_do_the_same() {
     });
 }
 
+type Several = (u64, Vec<f64>, String, Vec<u8>, Vec<Vec<f32>>);
+
+fn several(id: u64, row: Vec<f64>, name: String, data: Vec<u8>, rest: Vec<Vec<f32>>) -> Several {
+    (id, row, name, data, rest)
+}
+
+#[test]
+fn several_arguments_of_any_size_come_back() {
+    guarded(|| {
+        let pool = Pool::new(2).unwrap();
+        for len in SIZES {
+            let rest = vec![vec![1.5; len / 40]; 10];
+            let args = (7, floats(1, len / 8), "name".to_owned(), bytes(2, len), rest);
+            assert!(pool.apply(several, args.clone()).unwrap() == args);
+            let row = pool.apply(|_: u64, row: Vec<f64>| row, (7, args.1.clone())).unwrap();
+            assert!(row == args.1);
+        }
+        let all: Vec<_> = (0..20).map(|seed| (u64::from(seed), bytes(seed, MIB))).collect();
+        for chunk in [1, 7] {
+            let input = all.clone();
+            let back = pool.chunk_size(chunk).starmap(|id: u64, data: Vec<u8>| (id, data), input);
+            assert!(back.unwrap() == all);
+        }
+    });
+}
+
 /// More than are lent at a time, all unread until the last is there.
 #[test]
 fn many_at_once() {

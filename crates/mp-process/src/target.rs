@@ -1,6 +1,7 @@
 //! Functions that can be the target of a process, and how they travel: as their type.
 #![expect(unsafe_code, reason = "rebuilds a value without size from its type")]
 
+use std::any::Any;
 use std::mem::size_of;
 use std::ptr::NonNull;
 
@@ -43,6 +44,10 @@ pub trait Target<Args>: Copy + Send + 'static {
 
     /// Calls the function.
     fn call(self, args: Args) -> Self::Output;
+
+    /// Shows the arguments one by one to who knows some of their types.
+    #[doc(hidden)]
+    fn each(args: &mut Args, see: impl FnMut(&mut dyn Any));
 }
 
 macro_rules! targets {
@@ -50,6 +55,7 @@ macro_rules! targets {
         impl<F, Out, $($name),*> Target<($($name,)*)> for F
         where
             F: Fn($($name),*) -> Out + Copy + Send + 'static,
+            $($name: 'static,)*
         {
             type Output = Out;
 
@@ -57,6 +63,13 @@ macro_rules! targets {
             #[allow(clippy::unused_unit, reason = "the list may be empty")]
             fn call(self, ($($name,)*): ($($name,)*)) -> Out {
                 self($($name),*)
+            }
+
+            #[allow(non_snake_case, reason = "as above")]
+            #[allow(unused_mut, unused_variables, reason = "the list may be empty")]
+            #[inline]
+            fn each(($($name,)*): &mut ($($name,)*), mut see: impl FnMut(&mut dyn Any)) {
+                $(see($name);)*
             }
         }
     };

@@ -11,6 +11,7 @@ use crate::batch::Batch;
 use crate::feed::{Feed, unit};
 use crate::job::{Job, Order};
 use crate::result::{Slot, gather_all};
+use crate::split::Split;
 use crate::{AsyncResult, TaskError, entry};
 
 impl Options<'_> {
@@ -147,7 +148,7 @@ impl Options<'_> {
         self.pool.core().admits(true)?;
         let entry = entry::name::<F, Args>(function)?;
         let (chunk, items) = self.cut(items);
-        let mut feed = Feed::new(items);
+        let mut feed = Feed::splitting(items, Some(Split::of::<F>()));
         let mut batches = Vec::new();
         while let Some(batch) = feed.next(chunk) {
             batches.push(batch.map_err(TaskError::encode)?);
