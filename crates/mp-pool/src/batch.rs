@@ -144,6 +144,7 @@ pub(crate) struct Encoder<T> {
     scratch: Message,
     /// Bytes of the values that are in frames, and lent.
     weight: usize,
+    /// By what large arguments are lent each for itself, as long as their types may allow it.
     split: Option<Split<T>>,
 }
 
@@ -179,6 +180,9 @@ impl<T: Serialize + 'static> Encoder<T> {
         } else if self.table.is_empty() && is_plain::<T>() {
             self.values.push(value);
         } else {
+            if self.batch.items == 0 {
+                self.split = self.split.filter(|split| split.concerns(&mut value));
+            }
             let parts = self.split.map_or_else(Parts::default, |split| split.lend(&mut value));
             self.weight += parts.weight();
             if parts.is_empty() {

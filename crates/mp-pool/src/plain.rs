@@ -34,7 +34,11 @@ pub(crate) fn is_number<T: 'static>() -> bool {
 
 /// Says whether it is a vector of numbers, or a tuple of one.
 pub(crate) fn is_vector<T: 'static>() -> bool {
-    let this = TypeId::of::<T>();
+    is_type_of_vector(TypeId::of::<T>())
+}
+
+/// The same for a type that is known by its identity.
+pub(crate) fn is_type_of_vector(this: TypeId) -> bool {
     for_each_number!(is_any this, Vec;)
 }
 

@@ -20,6 +20,7 @@ type Restore<Args> = fn(&mut Args, &[Part], &[Fd]) -> Result<(), Error>;
 /// How the arguments of a function are taken apart, and put together again.
 #[derive(Debug)]
 pub(crate) struct Split<Args> {
+    concerns: fn(&mut Args) -> bool,
     lend: fn(&mut Args) -> Parts,
     restore: Restore<Args>,
 }
@@ -42,7 +43,13 @@ pub(crate) struct Parts {
 impl<Args> Split<Args> {
     /// For the arguments of this function.
     pub(crate) fn of<F: Target<Args>>() -> Self {
-        Self { lend: lend::<F, Args>, restore: restore::<F, Args> }
+        let (concerns, lend) = (concerns::<F, Args>, lend::<F, Args>);
+        Self { concerns, lend, restore: restore::<F, Args> }
+    }
+
+    /// Says whether any of the arguments can be lent, by their types.
+    pub(crate) fn concerns(self, args: &mut Args) -> bool {
+        (self.concerns)(args)
     }
 
     /// Lends what is large, and leaves empty vectors.
@@ -83,6 +90,12 @@ impl Parts {
         into.fds.extend(self.fds);
         Ok(())
     }
+}
+
+fn concerns<F: Target<Args>, Args>(args: &mut Args) -> bool {
+    let mut any = false;
+    F::each(args, |arg| any |= plain::is_type_of_vector((*arg).type_id()));
+    any
 }
 
 fn lend<F: Target<Args>, Args>(args: &mut Args) -> Parts {
