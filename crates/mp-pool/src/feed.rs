@@ -22,6 +22,8 @@ pub(crate) struct Feed<I: Iterator> {
     /// The input panicked. Its panic goes on when everything before it has been given out.
     panic: Option<Box<dyn Any + Send>>,
     over: bool,
+    /// What was pulled last was large.
+    is_heavy: bool,
 }
 
 impl<I: Iterator<Item: Serialize + 'static>> Feed<I> {
@@ -32,7 +34,7 @@ impl<I: Iterator<Item: Serialize + 'static>> Feed<I> {
     /// The input of a function whose large arguments are lent each for itself.
     pub(crate) fn splitting(input: I, split: Option<Split<I::Item>>) -> Self {
         let encoder = Encoder::splitting(split);
-        Self { input, encoder, failed: None, panic: None, over: false }
+        Self { input, encoder, failed: None, panic: None, over: false, is_heavy: false }
     }
 
     /// Pulls up to `most` items and makes one unit of them, fewer if they are large. `None` at the end of the input.
@@ -54,7 +56,13 @@ impl<I: Iterator<Item: Serialize + 'static>> Feed<I> {
                 }
             }
         }
+        self.is_heavy = self.encoder.is_full();
         if count > 0 { Some(self.encoder.finish()) } else { self.failed.take().map(Err) }
+    }
+
+    /// Says whether what was pulled last was large: more of it is better not made before somebody has room for it.
+    pub(crate) fn is_heavy(&self) -> bool {
+        self.is_heavy
     }
 
     /// Says whether the input may have more.

@@ -352,11 +352,12 @@ impl<'p> Options<'p> {
         let mut refused = None;
         let mut first = true;
         let mut units = Vec::new();
-        let has_room = |guide: &Option<Guide>, state: &State<_>| {
-            !state.dispatcher.is_fed() && guide.as_ref().is_none_or(|guide| guide.has_room(&job))
+        let has_room = |guide: &Option<Guide>, is_heavy: bool, state: &State<_>| {
+            let is_fed = state.dispatcher.is_fed() || (is_heavy && state.dispatcher.pending() > 0);
+            !is_fed && guide.as_ref().is_none_or(|guide| guide.has_room(&job))
         };
         loop {
-            while feed.has_more() && (first || has_room(&guide, &core.lock())) {
+            while feed.has_more() && (first || has_room(&guide, feed.is_heavy(), &core.lock())) {
                 let together = if guide.is_none() { together(&job, chunk) } else { 1 };
                 while feed.has_more() && units.len() < together {
                     let chunk = guide.as_mut().map_or(chunk, |guide| guide.next(&job));
@@ -388,7 +389,7 @@ impl<'p> Options<'p> {
             core.wait(&job, deadline, |state| {
                 job.has_next()
                     || (job.is_done() && !is_out)
-                    || (feed.has_more() && has_room(&guide, state))
+                    || (feed.has_more() && has_room(&guide, feed.is_heavy(), state))
                     || (self.meter.is_on() && job.tasks_done() > done)
             });
         }

@@ -109,7 +109,8 @@ impl Pool {
 
     /// Sets how many items travel together, for one call.
     ///
-    /// Larger chunks cost less per item; smaller ones spread more evenly, and less is lost with a worker that dies.
+    /// Larger chunks cost less per item; smaller ones spread more evenly, and less is lost with a worker that dies. A chunk ends before its
+    /// time with an item by which it has half a MiB or more, so that large ones travel alone.
     ///
     /// # Examples
     ///
