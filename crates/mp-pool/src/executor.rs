@@ -1,5 +1,6 @@
 //! The interface of `concurrent.futures` over a pool.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use mp_process::Target;
@@ -16,7 +17,7 @@ use crate::{Error, Future, Pool, TaskError};
 /// # Python
 ///
 /// `concurrent.futures.ProcessPoolExecutor`. What is different: a worker that dies costs its task and does not break the executor;
-/// dropping it ends the workers at once, and [`ProcessPoolExecutor::scope`] is what Python's `with` does.
+/// dropping it ends the workers at once, also after [`ProcessPoolExecutor::close`], and [`ProcessPoolExecutor::scope`] is what Python's `with` does.
 ///
 /// # If a process dies
 ///
@@ -86,7 +87,12 @@ impl ProcessPoolExecutor {
         self.pool.imap(function, items)
     }
 
-    /// Takes no new tasks any more, and does not wait: Python's `shutdown(wait=False)`.
+    /// Takes no new tasks any more, and does not wait.
+    ///
+    /// # Python
+    ///
+    /// `shutdown(wait=False)`, except that dropping the executor then ends what is not done with [`TaskError::Terminated`].
+    /// [`ProcessPoolExecutor::shutdown`] waits for it.
     pub fn close(&self) {
         self.pool.close();
     }
@@ -132,7 +138,8 @@ impl ProcessPoolExecutor {
         self.pool.terminate();
     }
 
-    /// Calls a function with the executor, and waits for all tasks after that.
+    /// Calls a function with the executor, and shuts it down after that, also when the function panics: waits for all tasks, and lets
+    /// the panic go on.
     ///
     /// # Errors
     ///
@@ -149,9 +156,12 @@ impl ProcessPoolExecutor {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn scope<R>(&self, run: impl FnOnce(&Self) -> R) -> Result<R, Error> {
-        let result = run(self);
-        self.shutdown()?;
-        Ok(result)
+        let result = catch_unwind(AssertUnwindSafe(|| run(self)));
+        let ended = self.shutdown();
+        match result {
+            Ok(result) => ended.map(|()| result),
+            Err(panic) => resume_unwind(panic),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future;
+use std::hash::{Hash, Hasher};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -12,6 +13,9 @@ use crate::{AsyncResult, TaskError};
 ///
 /// It can be waited for, asked, cancelled, or awaited on any runtime. It always ends: with the result, with what became of the task
 /// instead, or with the end of its pool. Dropping it lets the task run.
+///
+/// A clone is the same future: equal to this one, and to no other. So futures can be keys of a map, see
+/// [`as_completed`](crate::as_completed). The result goes to one of them, the others have [`TaskError::Taken`] then.
 ///
 /// # Python
 ///
@@ -177,7 +181,8 @@ impl<T> Future<T> {
     /// Has a function called when the task is done, with its result or its error; at once if it is.
     ///
     /// It runs in a thread of the pool that runs callbacks, in the order in which they were added, or here if the task is done. If it
-    /// panics there, nothing comes of it. If the result was taken before, it is given [`TaskError::Taken`].
+    /// panics there, nothing comes of it. If the result was taken before, it is given [`TaskError::Taken`]. It may ask a clone of the
+    /// future, but not take the result, which is [`TaskError::Taken`] to it.
     ///
     /// # Examples
     ///
@@ -213,6 +218,26 @@ impl<T> future::Future for Future<T> {
 impl<T> From<AsyncResult<T>> for Future<T> {
     fn from(result: AsyncResult<T>) -> Self {
         Self(result)
+    }
+}
+
+impl<T> Clone for Future<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T> PartialEq for Future<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl<T> Eq for Future<T> {}
+
+impl<T> Hash for Future<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
     }
 }
 

@@ -28,7 +28,22 @@ pub(crate) type Single<I> =
     std::iter::Map<I, fn(<I as Iterator>::Item) -> (<I as Iterator>::Item,)>;
 
 /// A [`Pool`] with settings for one call, made by [`Pool::chunk_size`], [`Pool::timeout`] and their like.
-#[derive(Debug)]
+///
+/// A call takes them; for several calls they can be cloned. A bar of progress is the same for all clones.
+///
+/// # Examples
+///
+/// ```
+/// use mp_pool::{Pool, Retry};
+/// use std::time::Duration;
+///
+/// let pool = Pool::new(2)?;
+/// let careful = pool.timeout(Duration::from_secs(60)).retry(Retry::times(2));
+/// assert_eq!(careful.clone().map(|x: u64| x * x, 0..4)?, [0, 1, 4, 9]);
+/// assert_eq!(careful.apply(u64::pow, (2, 10))?, 1024);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
 #[must_use = "settings do nothing until a call is made with them"]
 pub struct Options<'p> {
     pool: &'p Pool,

@@ -1,8 +1,10 @@
 //! A result that is there later.
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
+use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,7 +13,7 @@ use std::time::Duration;
 
 use mp_process::Panic;
 use mp_wire::Deadline;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, ReentrantMutex};
 use serde::de::DeserializeOwned;
 
 use crate::TaskError;
@@ -23,6 +25,9 @@ use crate::live::PoolCore;
 ///
 /// The task runs whether or not anybody asks; dropping this drops the result. When the pool is terminated or
 /// dropped first, the result is [`TaskError::Terminated`]: nothing here waits for ever.
+///
+/// A clone is the same result, which one of them takes; the others have [`TaskError::Taken`] then. They are equal to each other, and
+/// to nothing else.
 ///
 /// # Python
 ///
@@ -58,7 +63,8 @@ pub struct AsyncResult<T> {
 
 /// Where the decoded result is kept until it is taken.
 pub(crate) struct Slot<T> {
-    value: Mutex<Value<T>>,
+    /// A callback that looks at it may ask a clone of the future that it is called by.
+    value: ReentrantMutex<RefCell<Value<T>>>,
     gather: fn(&Job) -> Result<T, TaskError>,
 }
 
@@ -75,13 +81,15 @@ fn failed<T>(payload: Box<dyn Any + Send>) -> Result<T, TaskError> {
 
 impl<T> Slot<T> {
     pub(crate) fn new(gather: fn(&Job) -> Result<T, TaskError>) -> Arc<Self> {
-        Arc::new(Self { value: Mutex::new(Value::Encoded), gather })
+        Arc::new(Self { value: ReentrantMutex::new(RefCell::new(Value::Encoded)), gather })
     }
 
     /// Decodes the results of a finished job, if that was not done before. User code runs here, in the thread that asks.
     fn settle(&self, job: &Job) {
-        let mut value = self.value.lock();
-        if matches!(*value, Value::Encoded) {
+        let value = self.value.lock();
+        if let Ok(mut value) = value.try_borrow_mut()
+            && matches!(*value, Value::Encoded)
+        {
             *value = Value::Decoded((self.gather)(job));
         }
     }
@@ -97,14 +105,24 @@ impl<T> Slot<T> {
             let called = catch_unwind(AssertUnwindSafe(|| callback(result.as_ref())));
             called.map_or_else(failed, |()| result)
         }));
-        *self.value.lock() = Value::Decoded(called.unwrap_or_else(failed));
+        self.value.lock().replace(Value::Decoded(called.unwrap_or_else(failed)));
     }
 
     fn take(&self) -> Result<T, TaskError> {
-        match std::mem::replace(&mut *self.value.lock(), Value::Taken) {
-            Value::Decoded(result) => result,
-            Value::Encoded | Value::Taken => Err(TaskError::Taken),
+        let value = self.value.lock();
+        let value =
+            value.try_borrow_mut().map(|mut value| std::mem::replace(&mut *value, Value::Taken));
+        match value {
+            Ok(Value::Decoded(result)) => result,
+            _ => Err(TaskError::Taken),
         }
+    }
+
+    /// Looks at it.
+    fn see<O>(&self, look: impl FnOnce(&Value<T>) -> O) -> O {
+        let value = self.value.lock();
+        // It is being decoded or taken by this thread, which does not have it to show.
+        look(value.try_borrow().as_deref().unwrap_or(&Value::Taken))
     }
 }
 
@@ -260,10 +278,10 @@ impl<T> AsyncResult<T> {
             return None;
         }
         self.slot.settle(&self.job);
-        match &*self.slot.value.lock() {
+        self.slot.see(|value| match value {
             Value::Decoded(Err(error)) => Some(error.clone()),
             _ => None,
-        }
+        })
     }
 
     /// Has something run when it is done; at once if it is, or never will be in this process.
@@ -285,11 +303,11 @@ impl<T> AsyncResult<T> {
             if job.is_done() {
                 slot.settle(&job);
             }
-            match &*slot.value.lock() {
+            slot.see(|value| match value {
                 Value::Decoded(result) => callback(result.as_ref()),
                 Value::Encoded => callback(Err(&TaskError::Foreign)),
                 Value::Taken => callback(Err(&TaskError::Taken)),
-            }
+            });
         }));
     }
 
@@ -304,7 +322,7 @@ impl<T> AsyncResult<T> {
     pub fn is_successful(&self) -> Option<bool> {
         self.is_ready().then(|| {
             self.slot.settle(&self.job);
-            matches!(*self.slot.value.lock(), Value::Decoded(Ok(_)))
+            self.slot.see(|value| matches!(value, Value::Decoded(Ok(_))))
         })
     }
 }
@@ -335,6 +353,26 @@ impl<T> Future for AsyncResult<T> {
         }
         self.slot.settle(&self.job);
         Poll::Ready(self.slot.take())
+    }
+}
+
+impl<T> Clone for AsyncResult<T> {
+    fn clone(&self) -> Self {
+        Self::new(self.core.clone(), self.job.clone(), self.slot.clone())
+    }
+}
+
+impl<T> PartialEq for AsyncResult<T> {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.job, &other.job)
+    }
+}
+
+impl<T> Eq for AsyncResult<T> {}
+
+impl<T> Hash for AsyncResult<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.job).hash(state);
     }
 }
 

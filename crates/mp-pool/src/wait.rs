@@ -133,6 +133,28 @@ pub fn wait<T>(
 /// assert_eq!(sum, 285);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// What each was given is found by the future itself. Its hash is that of what it is, which does not change; `clippy` cannot see that, and
+/// may want to be told: `#[allow(clippy::mutable_key_type)]`.
+///
+/// ```
+/// use mp_pool::{ProcessPoolExecutor, as_completed};
+/// use std::collections::HashMap;
+///
+/// let executor = ProcessPoolExecutor::new(2)?;
+/// let mut words = HashMap::new();
+/// for word in ["one", "three", "seven"] {
+///     words.insert(executor.submit(|word: String| word.len(), (word.to_owned(),))?, word);
+/// }
+/// for future in as_completed(words.keys().cloned()) {
+///     let word = words[&future];
+///     match future.result() {
+///         Ok(length) => assert_eq!(length, word.len()),
+///         Err(error) => println!("{word}: {error}"),
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn as_completed<T>(futures: impl IntoIterator<Item = Future<T>>) -> AsCompleted<T> {
     let futures: Vec<_> = futures.into_iter().collect();
     let inbox = Inbox::watch(&futures);

@@ -8,7 +8,8 @@ use mp_shared::segment::lingering;
 use mp_wire::{Deadline, Fd, Message};
 use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
-use std::panic;
+use std::sync::Once;
+use std::{panic, thread};
 
 use crate::batch::{Batch, Encoder};
 use crate::core::Bell;
@@ -260,13 +261,24 @@ pub(crate) fn in_task<T>(run: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Panics of tasks go to their callers; those of other threads that a task has started are reported as ever.
+/// Panics of tasks go to their callers; those of other threads that a task has started are reported as ever. So are all where a
+/// panic aborts: its caller hears of the death of the worker, and nothing of what it said.
 fn report_only_strangers() {
     let before = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
-        if !IN_TASK.get() {
+        if cfg!(panic = "abort") || !IN_TASK.get() {
             before(info);
         }
     }));
     Panic::watch();
+}
+
+/// Has panics of tasks that run in this process noted with their place. They are reported as ever: whose they are, the hook that the
+/// program has set cannot be told.
+pub(crate) fn watch_panics() {
+    static WATCH: Once = Once::new();
+    // Whoever panics may not set a hook.
+    if !thread::panicking() {
+        WATCH.call_once(Panic::watch);
+    }
 }

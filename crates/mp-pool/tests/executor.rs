@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
@@ -548,5 +550,61 @@ fn a_running_task_is_asked_to_stop() {
             !executor.submit(should_stop, ()).unwrap().result().unwrap(),
             "that was another one"
         );
+    });
+}
+
+#[test]
+#[expect(
+    clippy::mutable_key_type,
+    reason = "the hash is of what a future is, which does not change"
+)]
+fn a_future_is_equal_to_its_clones_alone() {
+    guarded(|| {
+        let executor = ProcessPoolExecutor::new(2).unwrap();
+        let submit = |x| (executor.submit(square, (x,)).unwrap(), x);
+        let given: HashMap<Future<u64>, u64> = (0..50).map(submit).collect();
+        assert_eq!(given.len(), 50);
+        for future in as_completed(given.keys().cloned()) {
+            let x = given[&future];
+            assert_eq!(future.result().unwrap(), x * x);
+        }
+        for future in given.into_keys() {
+            assert!(matches!(future.result(), Err(TaskError::Taken)), "a clone has it");
+        }
+        let later = |x| executor.pool().apply_async(square, (x,)).unwrap();
+        let (one, other) = (later(5), later(5));
+        assert!(one == one.clone() && one != other);
+    });
+}
+
+#[test]
+fn a_callback_may_ask_its_future() {
+    guarded(|| {
+        let executor = ProcessPoolExecutor::new(1).unwrap();
+        let (go, (sender, receiver)) = (Queue::new().unwrap(), mpsc::channel());
+        let future = executor.submit(stay, (go.clone(),)).unwrap();
+        let its = future.clone();
+        future.add_done_callback(move |_| {
+            let (state, error) = (its.state(), its.exception());
+            sender.send((state, error.is_none(), its.result().is_err())).unwrap();
+        });
+        go.put(&7).unwrap();
+        assert_eq!(receiver.recv().unwrap(), (FutureState::Finished, true, true));
+        assert_eq!(future.result().unwrap(), 7);
+    });
+}
+
+#[test]
+fn a_scope_shuts_down_after_a_panic_too() {
+    guarded(|| {
+        let executor = ProcessPoolExecutor::new(1).unwrap();
+        let mut future = None;
+        let run = |executor: &ProcessPoolExecutor| -> () {
+            future = Some(executor.submit(square, (3,)).unwrap());
+            panic!("out of it");
+        };
+        assert!(catch_unwind(AssertUnwindSafe(|| executor.scope(run))).is_err());
+        assert!(future.unwrap().is_done());
+        assert!(matches!(executor.submit(square, (3,)), Err(TaskError::Closed)));
     });
 }
