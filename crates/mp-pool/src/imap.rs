@@ -66,9 +66,9 @@ pub struct Imap<I: Iterator, R> {
     ahead: usize,
     /// How many items were read in all, and in how many units.
     read: usize,
-    units: u64,
-    /// The place of the first item of each unit whose results are not here.
-    firsts: HashMap<u64, usize>,
+    units: usize,
+    /// The first item of each unit whose results are not here, where that cannot be told from the chunk size: units before it are shorter.
+    firsts: HashMap<usize, usize>,
     /// Results that came with one that was taken, and the places of their items.
     ready: VecDeque<(usize, Result<R, TaskError>)>,
     /// The pool took no more; comes out last.
@@ -156,7 +156,7 @@ where
     /// use mp_pool::Pool;
     ///
     /// let pool = Pool::new(2)?;
-    /// let mut found = pool.imap_unordered(|x: u64| (x % 1000 == 7).then_some(x), 0..);
+    /// let mut found = pool.imap_unordered(|x: u64| (x == 7).then_some(x), 0..);
     /// let first = found.find_map(|result| result.ok().flatten());
     /// assert_eq!(first, Some(7));
     /// found.cancel();
@@ -217,7 +217,9 @@ where
             };
             match submitted {
                 Ok(()) => {
-                    self.firsts.insert(self.units, self.read);
+                    if self.read != self.units * self.chunk {
+                        self.firsts.insert(self.units, self.read);
+                    }
                     self.units += 1;
                     self.read += items;
                     self.ahead += items;
@@ -272,7 +274,7 @@ where
                 return Some(result);
             }
             if let Some(finished) = self.job.pop() {
-                let mut at = self.firsts.remove(&finished.place).unwrap_or(self.read);
+                let mut at = self.first_of(finished.place as usize);
                 results(finished, |result| {
                     self.ready.push_back((at, result));
                     at += 1;
@@ -292,6 +294,13 @@ where
                 return Some((self.read, Err(TaskError::TimedOut)));
             }
         }
+    }
+
+    /// The first item of a unit that is done.
+    fn first_of(&mut self, unit: usize) -> usize {
+        // Most often there are none, and it is not worth the while to search.
+        let shifted = if self.firsts.is_empty() { None } else { self.firsts.remove(&unit) };
+        shifted.unwrap_or(unit * self.chunk)
     }
 
     fn advance(&mut self) -> Option<(usize, Result<R, TaskError>)> {

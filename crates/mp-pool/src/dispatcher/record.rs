@@ -99,6 +99,13 @@ impl<L: Link> Dispatcher<L> {
         self.record.keep = units;
     }
 
+    /// Notes when a worker was started, which is before it was added.
+    pub(crate) fn record_birth(&mut self, slot: usize, born: Instant) {
+        if let Some(worker) = &mut self.workers[slot] {
+            worker.born = born;
+        }
+    }
+
     /// Notes that a worker is ready, since this time by the clock of the replies. It may be long ago that it said so.
     pub(super) fn record_ready(&mut self, slot: usize, at: u64) {
         if let Some(worker) = &mut self.workers[slot] {

@@ -33,7 +33,7 @@ where
     /// use mp_pool::Pool;
     ///
     /// let pool = Pool::new(2)?;
-    /// let mut results = pool.imap_unordered(|x: u64| assert_ne!(x % 1000, 7), 0..).indexed();
+    /// let mut results = pool.imap_unordered(|x: u64| assert_ne!(x, 7), 0..).indexed();
     /// let bad = results.find(|(_, result)| result.is_err()).map(|(at, _)| at);
     /// assert_eq!(bad, Some(7));
     /// results.cancel();
