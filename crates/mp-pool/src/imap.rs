@@ -1,6 +1,6 @@
 //! Results as an iterator, while the input is still being read.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::iter::FusedIterator;
 use std::panic::resume_unwind;
@@ -18,6 +18,10 @@ use crate::job::{Job, Order};
 use crate::live::PoolCore;
 use crate::meter::Meter;
 use crate::terms::Terms;
+
+mod indexed;
+
+pub use indexed::Indexed;
 
 /// An iterator over the results of [`Pool::imap`](crate::Pool::imap) and
 /// [`Pool::imap_unordered`](crate::Pool::imap_unordered).
@@ -57,8 +61,13 @@ pub struct Imap<I: Iterator, R> {
     window: usize,
     /// Items that were read and whose results were not taken.
     ahead: usize,
-    /// Results that came with one that was taken.
-    ready: VecDeque<Result<R, TaskError>>,
+    /// How many items were read in all, and in how many units.
+    read: usize,
+    units: usize,
+    /// The first item of each unit whose results are not here, where that cannot be told from the chunk size: units before it are shorter.
+    firsts: HashMap<usize, usize>,
+    /// Results that came with one that was taken, and the places of their items.
+    ready: VecDeque<(usize, Result<R, TaskError>)>,
     /// The pool took no more; comes out last.
     refused: Option<TaskError>,
     first: bool,
@@ -97,6 +106,9 @@ where
             chunk: plan.chunk.min(plan.window),
             window: plan.window,
             ahead: 0,
+            read: 0,
+            units: 0,
+            firsts: HashMap::new(),
             ready: VecDeque::new(),
             refused,
             first: true,
@@ -154,24 +166,67 @@ where
         }
     }
 
+    /// Gives each result with the place of its item in the input, counted from zero.
+    ///
+    /// An error says what happened, the place says to which item. An error that is not that of one item, because the pool takes no
+    /// more or the time is up, has the place of the next item that would have been read.
+    ///
+    /// # Python
+    ///
+    /// Python's `imap_unordered` has no such thing: the function is made to return its argument as well, which is of no use when
+    /// it fails.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use mp_pool::Pool;
+    ///
+    /// fn root(x: i32) -> i32 {
+    ///     assert!(x >= 0, "{x} has no root");
+    ///     x.isqrt()
+    /// }
+    ///
+    /// let pool = Pool::new(2)?;
+    /// let numbers = [16, -1, 25, -2];
+    /// let results = pool.imap_unordered(root, numbers).indexed();
+    /// let mut rootless: Vec<i32> = results.filter(|(_, root)| root.is_err()).map(|(at, _)| numbers[at]).collect();
+    /// rootless.sort();
+    /// assert_eq!(rootless, [-2, -1]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias = "enumerate")]
+    pub fn indexed(self) -> Indexed<I, R> {
+        Indexed(self)
+    }
+
     /// Reads input until the window is full.
     fn fill(&mut self) {
         while self.feed.has_more() && self.ahead + self.chunk <= self.window {
             let Some(batch) = self.feed.next(self.chunk) else { return };
             let items = batch.as_ref().map_or(1, |batch| batch.items as usize);
-            let Some(unit) = unit(&self.job, self.entry, batch) else {
-                self.ahead += items;
-                continue;
+            let submitted = match unit(&self.job, self.entry, batch) {
+                Some(unit) => {
+                    let first = std::mem::take(&mut self.first);
+                    self.core.submit([unit], first)
+                }
+                // It is finished already.
+                None => Ok(()),
             };
-            match self.core.submit([unit], self.first) {
-                Ok(()) => self.ahead += items,
+            match submitted {
+                Ok(()) => {
+                    if self.read != self.units * self.chunk {
+                        self.firsts.insert(self.units, self.read);
+                    }
+                    self.units += 1;
+                    self.read += items;
+                    self.ahead += items;
+                }
                 Err(error) => {
                     self.job.withdraw(1);
                     self.feed.stop();
                     self.refused = Some(error);
                 }
             }
-            self.first = false;
         }
     }
 
@@ -197,14 +252,15 @@ where
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn next_timeout(&mut self, timeout: Duration) -> Option<Result<R, TaskError>> {
-        self.next_until(Deadline::after(timeout))
+        self.next_until(Deadline::after(timeout)).map(|(_, result)| result)
     }
 
-    fn next_until(&mut self, deadline: Deadline) -> Option<Result<R, TaskError>> {
+    fn next_until(&mut self, deadline: Deadline) -> Option<(usize, Result<R, TaskError>)> {
         if !self.core.is_ours() {
             self.feed.stop();
             let began = std::mem::take(&mut self.ahead) > 0;
-            return (began || self.refused.take().is_some()).then_some(Err(TaskError::Foreign));
+            let any = began || self.refused.take().is_some();
+            return any.then_some((self.read, Err(TaskError::Foreign)));
         }
         loop {
             if let Some(result) = self.ready.pop_front() {
@@ -215,8 +271,11 @@ where
                 return Some(result);
             }
             if let Some(finished) = self.job.pop() {
-                let ready = &mut self.ready;
-                results(finished, |result| ready.push_back(result));
+                let mut at = self.first_of(finished.place as usize);
+                results(finished, |result| {
+                    self.ready.push_back((at, result));
+                    at += 1;
+                });
                 continue;
             }
             self.fill();
@@ -225,13 +284,29 @@ where
                 if let Some(panic) = self.feed.take_panic() {
                     resume_unwind(panic);
                 }
-                return self.refused.take().map(Err);
+                return self.refused.take().map(|error| (self.read, Err(error)));
             }
             let job = &self.job;
             if !job.has_next() && !self.core.wait(job, deadline, |_| job.has_next()) {
-                return Some(Err(TaskError::TimedOut));
+                return Some((self.read, Err(TaskError::TimedOut)));
             }
         }
+    }
+
+    /// The first item of a unit that is done.
+    fn first_of(&mut self, unit: usize) -> usize {
+        // Most often there are none, and it is not worth the while to search.
+        let shifted = if self.firsts.is_empty() { None } else { self.firsts.remove(&unit) };
+        shifted.unwrap_or(unit * self.chunk)
+    }
+
+    fn advance(&mut self) -> Option<(usize, Result<R, TaskError>)> {
+        if self.late {
+            return None;
+        }
+        let next = self.next_until(self.deadline);
+        self.late = matches!(&next, Some((_, Err(TaskError::TimedOut))));
+        next
     }
 }
 
@@ -243,12 +318,7 @@ where
     type Item = Result<R, TaskError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.late {
-            return None;
-        }
-        let next = self.next_until(self.deadline);
-        self.late = matches!(&next, Some(Err(TaskError::TimedOut)));
-        next
+        self.advance().map(|(_, result)| result)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

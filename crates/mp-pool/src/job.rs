@@ -21,6 +21,8 @@ pub(crate) type Outcome = Result<Message, TaskError>;
 /// A unit that is done.
 #[derive(Debug)]
 pub(crate) struct Finished {
+    /// The place of the unit in its job, once it is all there.
+    pub(crate) place: u64,
     /// How many tasks this is about.
     pub(crate) items: u32,
     pub(crate) outcome: Outcome,
@@ -30,7 +32,7 @@ pub(crate) struct Finished {
 
 impl Finished {
     pub(crate) fn new(items: u32, outcome: Outcome) -> Self {
-        Self { items, outcome, more: Vec::new() }
+        Self { place: 0, items, outcome, more: Vec::new() }
     }
 }
 
@@ -171,6 +173,7 @@ impl Job {
 
     /// Notes what became of a unit. Returns what is to run if that was the last one.
     pub(crate) fn complete(&self, place: u64, finished: Finished) -> Option<Due> {
+        let finished = Finished { place, ..finished };
         let mut inner = self.inner.lock();
         match self.order {
             Order::Submitted => {

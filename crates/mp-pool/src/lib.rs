@@ -56,7 +56,7 @@ pub use entry::Initialized;
 pub use error::{Death, Error, ErrorKind, TaskError};
 pub use executor::{ProcessPoolExecutor, reusable_executor};
 pub use future::{Future, FutureState};
-pub use imap::Imap;
+pub use imap::{Imap, Indexed};
 pub use mp_process::{Panic, StartMethod};
 pub use options::Options;
 pub use place::worker_id;

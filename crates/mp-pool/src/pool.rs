@@ -309,7 +309,8 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// The first error in the order of the items. An item that does not serialize ends the input there.
+    /// The first error in the order of the items; not which item it is of. [`Pool::imap`] with [`Imap::indexed`] tells of each
+    /// what became of it. An item that does not serialize ends the input there.
     ///
     /// # Examples
     ///
@@ -475,7 +476,8 @@ impl Pool {
         self.options().imap(function, items)
     }
 
-    /// Runs a function on each item and gives the results as they come; otherwise as [`Pool::imap`].
+    /// Runs a function on each item and gives the results as they come; otherwise as [`Pool::imap`]. Of which item each is, an error
+    /// included, is told by [`Imap::indexed`].
     ///
     /// # Examples
     ///

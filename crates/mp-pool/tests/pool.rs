@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use common::guarded;
-use mp_pool::{AsyncResult, ErrorKind, Imap, Options, Pool, StartMethod, TaskError};
+use mp_pool::{AsyncResult, ErrorKind, Imap, Options, Pool, Retry, StartMethod, TaskError};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
 fn square(x: u64) -> u64 {
@@ -768,5 +768,81 @@ fn every_start_method_but_fork() {
         }
         let error = Pool::builder().start_method(StartMethod::Fork).build().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
+    });
+}
+
+/// Does not serialize if it ends in three.
+#[derive(Debug, Deserialize)]
+struct Picky(usize);
+
+impl Serialize for Picky {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 % 10 {
+            3 => Err(ser::Error::custom("picky")),
+            _ => self.0.serialize(serializer),
+        }
+    }
+}
+
+/// Some take long enough for their results to be handed over alone, some panic, some die.
+fn pick(Picky(x): Picky) -> usize {
+    nap(u64::from(x % 4 == 0));
+    assert!(x % 7 != 0, "{x} is odd, too");
+    if x % 25 == 5 {
+        std::process::exit(1);
+    }
+    x
+}
+
+#[test]
+fn each_result_is_found_with_the_place_of_its_item() {
+    const ITEMS: usize = 60;
+    guarded(|| {
+        let pool = Pool::new(2).unwrap();
+        for (chunk, ordered) in [(1, true), (1, false), (4, true), (4, false), (100, false)] {
+            let options = pool.retry(Retry::times(1)).chunk_size(chunk).buffer_size(2 * chunk);
+            let items = (0..ITEMS).map(Picky);
+            let results = match ordered {
+                true => options.imap(pick, items).indexed(),
+                false => options.imap_unordered(pick, items).indexed(),
+            };
+            assert_eq!(results.len(), ITEMS);
+            let mut places = Vec::new();
+            for (at, result) in results {
+                places.push(at);
+                match result {
+                    Ok(x) => assert_eq!(x, at),
+                    Err(TaskError::Encode(_)) => assert_eq!(at % 10, 3),
+                    Err(TaskError::Panicked(panic)) => {
+                        assert_eq!(panic.message(), format!("{at} is odd, too"));
+                    }
+                    Err(TaskError::Died { .. }) => assert_eq!(at % 25, 5),
+                    Err(error) => panic!("{at}: {error}"),
+                }
+            }
+            if !ordered {
+                places.sort_unstable();
+            }
+            assert_eq!(places, Vec::from_iter(0..ITEMS), "{chunk} {ordered}");
+        }
+    });
+}
+
+#[test]
+fn an_error_of_no_item_has_the_place_of_the_next() {
+    guarded(|| {
+        let pool = Pool::new(1).unwrap();
+        let mut results = pool.buffer_size(3).imap_unordered(square, 0..).indexed();
+        assert!(matches!(results.next(), Some((0, Ok(0)))));
+        pool.close();
+        pool.join().unwrap();
+        // The first was taken, and so a fourth read.
+        let rest: Vec<_> = results.collect();
+        assert!(matches!(
+            rest[..],
+            [(1, Ok(1)), (2, Ok(4)), (3, Ok(9)), (4, Err(TaskError::Closed))]
+        ));
+        let refused: Vec<_> = pool.imap(square, 0..3).indexed().collect();
+        assert!(matches!(refused[..], [(0, Err(TaskError::Closed))]));
     });
 }
