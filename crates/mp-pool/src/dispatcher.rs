@@ -292,10 +292,10 @@ impl<L: Link> Dispatcher<L> {
             }
             match worker.link.receive() {
                 Ok(None) => return any,
-                Ok(Some(Reply::Ready)) => {
+                Ok(Some(Reply::Ready { at })) => {
                     worker.ready = true;
                     self.readied += 1;
-                    self.record_ready(slot);
+                    self.record_ready(slot, at);
                 }
                 Ok(Some(Reply::Failed(message))) => {
                     self.end(TaskError::Initializer { message });

@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::body::Body;
 use crate::core::Bell;
+use crate::sys;
 use crate::task::{LINE, Line};
 use crate::transport::{Broken, Link, Parcel, Reply, Unsent, Usage};
 
@@ -75,7 +76,7 @@ impl Answer {
     }
 
     pub(crate) fn ready() -> Self {
-        Self { end: 0, id: 0, nanos: 0, kind: READY, items: 0 }
+        Self { end: sys::now(), id: 0, nanos: 0, kind: READY, items: 0 }
     }
 
     pub(crate) fn failed() -> Self {
@@ -265,7 +266,7 @@ impl Link for RingLink {
         let end = cut_time(&mut bytes).ok_or(Broken)?;
         let (kind, leaving) = (kind & !LEAVING, kind & LEAVING != 0);
         match kind {
-            READY => Ok(Some(Reply::Ready)),
+            READY => Ok(Some(Reply::Ready { at: end })),
             FAILED => Ok(Some(Reply::Failed(String::from_utf8_lossy(&bytes).into_owned()))),
             DONE | PANICKED => {
                 let (panicked, result) = (kind == PANICKED, Message { bytes, fds });

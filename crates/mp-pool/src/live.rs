@@ -174,7 +174,12 @@ impl Live {
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        if self.is_ours() { self.core.lock().dispatcher.stats() } else { Stats::default() }
+        if !self.is_ours() {
+            return Stats::default();
+        }
+        // Where nobody waits, nobody has seen which workers are ready.
+        self.core.look();
+        self.core.lock().dispatcher.stats()
     }
 
     pub(crate) fn timeline(&self) -> Timeline {

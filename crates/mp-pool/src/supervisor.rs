@@ -33,6 +33,7 @@ pub(crate) struct Starter {
 
 /// A worker that has just been started.
 pub(crate) struct Newborn {
+    born: Instant,
     orders: Channel,
     replies: Channel,
     line: Line,
@@ -87,6 +88,7 @@ impl Starter {
             recipe: if threads { self.recipe.for_threads() } else { self.recipe.clone() },
         };
         let failed = "no worker can be started";
+        let born = Instant::now();
         let body = if threads {
             let line = line.clone();
             let thread = Thread::spawn(move || {
@@ -104,7 +106,7 @@ impl Starter {
                 child.map_err(|error| Error::with_source(ErrorKind::Start, failed, error))?;
             Body::Process(Arc::new(child))
         };
-        Ok(Newborn { orders, replies, line, body })
+        Ok(Newborn { born, orders, replies, line, body })
     }
 }
 
@@ -156,7 +158,7 @@ impl Supervisor {
 
     /// Gives a worker to the pool, or ends it if the pool has ended meanwhile.
     pub(crate) fn adopt(&mut self, slot: usize, newborn: Newborn) {
-        let Newborn { orders, replies, line, body } = newborn;
+        let Newborn { born, orders, replies, line, body } = newborn;
         let mut state = self.core.lock();
         if state.dispatcher.ended().is_some() || state.phase == Phase::Joined {
             drop(state);
@@ -167,6 +169,7 @@ impl Supervisor {
         let signal = self.starter.recipe.soft_signal;
         let link = RingLink::new(orders, replies, line, body.clone(), signal);
         let id = state.dispatcher.add_worker(slot, link);
+        state.dispatcher.record_birth(slot, born);
         if let Some(notice) = self.care.hooks.on_up(state.dispatcher.stats_of(id)) {
             self.core.announce(&mut state, notice);
         }

@@ -32,7 +32,10 @@ impl Parcel {
 #[derive(Debug)]
 pub(crate) enum Reply {
     /// Its initializer has run; it waits for work.
-    Ready,
+    Ready {
+        /// Since when, by the clock of [`sys::now`](crate::sys::now).
+        at: u64,
+    },
     /// Its initializer failed: the error or the panic.
     Failed(String),
     /// Tasks of a unit are done, those after the ones that it named before.

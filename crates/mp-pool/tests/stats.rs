@@ -141,3 +141,14 @@ fn balanced(xml: &str) {
     }
     assert!(open.is_empty() && xml.starts_with("<svg "), "{open:?}");
 }
+
+#[test]
+fn a_worker_is_seen_to_be_ready_by_whoever_asks() {
+    guarded(|| {
+        let pool = Pool::new(1).unwrap();
+        while pool.stats().workers[0].waiting.is_zero() {
+            std::thread::yield_now();
+        }
+        assert!(!pool.stats().workers[0].start_up.is_zero());
+    });
+}

@@ -99,10 +99,19 @@ impl<L: Link> Dispatcher<L> {
         self.record.keep = units;
     }
 
-    /// Notes that a worker is ready.
-    pub(super) fn record_ready(&mut self, slot: usize) {
+    /// Notes when a worker was started, which is before it was added.
+    pub(crate) fn record_birth(&mut self, slot: usize, born: Instant) {
         if let Some(worker) = &mut self.workers[slot] {
-            worker.account.start_up = Some(worker.born.elapsed());
+            worker.born = born;
+        }
+    }
+
+    /// Notes that a worker is ready, since this time by the clock of the replies. It may be long ago that it said so.
+    pub(super) fn record_ready(&mut self, slot: usize, at: u64) {
+        if let Some(worker) = &mut self.workers[slot] {
+            let age = worker.born.elapsed();
+            let since = Duration::from_nanos(crate::sys::now().saturating_sub(at));
+            worker.account.start_up = Some(age.saturating_sub(since));
         }
     }
 

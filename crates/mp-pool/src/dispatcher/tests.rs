@@ -86,7 +86,7 @@ impl Fake {
     }
 
     pub(super) fn ready(self) -> Self {
-        self.0.lock().replies.push_back(Reply::Ready);
+        self.0.lock().replies.push_back(Reply::Ready { at: crate::sys::now() });
         self
     }
 
@@ -684,4 +684,15 @@ fn a_pool_grows_with_its_work_and_shrinks_without() {
     dispatcher.retire();
     assert!(fake.0.lock().closed);
     assert_eq!((dispatcher.living(), dispatcher.fleet().wanted), (1, 1));
+}
+
+#[test]
+fn a_worker_is_ready_when_it_says_so_and_not_when_that_is_seen() {
+    let begun = Instant::now();
+    let mut dispatcher = Dispatcher::new(Fleet::fixed(1), None);
+    dispatcher.add_worker(0, Fake::default().ready());
+    let at_most = begun.elapsed();
+    std::thread::sleep(Duration::from_millis(5));
+    dispatcher.collect();
+    assert!(dispatcher.stats().workers[0].start_up <= at_most);
 }

@@ -82,7 +82,7 @@ impl Desk {
 
     /// What a worker does in its life.
     fn work(&self, bell: &Ring) {
-        if self.reply(Reply::Ready) {
+        if self.reply(Reply::Ready { at: 0 }) {
             bell.ring();
         }
         while let Some(parcel) = self.take() {
