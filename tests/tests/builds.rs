@@ -32,6 +32,9 @@ fn build(name: &str, config: &[&str], flags: &str) {
         .flat_map(|method| EXPECTED.map(|text| format!("{method}: {text}")))
         .collect();
     assert_eq!(lines, expected, "{name}");
+    // Told by the error of the task, or where there is none any more, by the worker itself.
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(errors.contains("a task refuses"), "{name}: {errors}");
 }
 
 #[test]

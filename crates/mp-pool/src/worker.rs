@@ -263,11 +263,12 @@ pub(crate) fn in_task<T>(run: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Panics of tasks go to their callers; those of other threads that a task has started are reported as ever.
+/// Panics of tasks go to their callers; those of other threads that a task has started are reported as ever. So are all where a
+/// panic aborts: its caller hears of the death of the worker, and nothing of what it said.
 fn report_only_strangers() {
     let before = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
-        if !IN_TASK.get() {
+        if cfg!(panic = "abort") || !IN_TASK.get() {
             before(info);
         }
     }));

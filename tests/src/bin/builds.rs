@@ -1,11 +1,15 @@
 //! What must come out the same however the program was built: `builds`.
 #![allow(clippy::unwrap_used, reason = "a helper program fails loudly")]
 
-use multiproc::{Process, StartMethod};
+use multiproc::{Pool, Process, StartMethod};
 
 fn check(n: u32) -> u32 {
     assert!(n < 3, "number {n}");
     n
+}
+
+fn refuse() {
+    panic!("a task refuses");
 }
 
 fn deep(n: u64) -> u64 {
@@ -24,4 +28,5 @@ fn main() {
         let too_deep = Process::new(deep, (0,)).name("deep").start_method(method).start().unwrap();
         println!("{method}: {}", too_deep.join().unwrap_err());
     }
+    eprintln!("pool: {}", Pool::new(1).unwrap().apply(refuse, ()).unwrap_err());
 }
