@@ -17,6 +17,9 @@ use crate::transport::Usage;
 /// The calls are the same, so that a program can change from one to another by a word. For that, a pool takes every setting
 /// of [`Builder`](crate::Builder) whatever its workers are, and checks it; where one is without effect, it says so. The same holds for the settings of a call,
 /// as [`Pool::timeout`](crate::Pool::timeout) and [`Builder::timeout`](crate::Builder::timeout).
+///
+/// A task that panics in this process is reported by the panic hook of the program, which by default prints it; in a worker process it is not.
+/// For the place of the panic, the first pool without processes sets a hook that notes it and calls the one before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Backend {

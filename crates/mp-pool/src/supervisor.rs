@@ -20,7 +20,7 @@ use crate::live::PoolCore;
 use crate::recipe::Recipe;
 use crate::task::Line;
 use crate::trace::{PoolSpan, WorkerSpan};
-use crate::worker::{Post, live, work};
+use crate::worker::{Post, live, watch_panics, work};
 use crate::{Backend, Error, ErrorKind, TaskError, loan, place};
 
 /// Makes workers.
@@ -47,6 +47,9 @@ impl Starter {
         slots: usize,
         backend: Backend,
     ) -> Result<Self, Error> {
+        if backend != Backend::Processes {
+            watch_panics();
+        }
         let bell = Doorbell::new(slots).map_err(|error| {
             Error::with_source(ErrorKind::Start, "no shared memory for a pool", error)
         })?;

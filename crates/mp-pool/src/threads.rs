@@ -17,7 +17,7 @@ use crate::{Backend, Error, Pool};
 ///
 /// A task that aborts or exits takes this process with it. A thread cannot be ended: at a limit of time, a cancel or the end of the pool
 /// its task fails at once, and another thread stands in, but the code runs on to its end. Limits of memory and processor time
-/// do not apply.
+/// do not apply. A panic is an error of its task, as ever, and is reported by the program's panic hook too.
 ///
 /// # Examples
 ///

@@ -8,7 +8,8 @@ use mp_shared::segment::lingering;
 use mp_wire::{Deadline, Fd, Message};
 use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
-use std::panic;
+use std::sync::Once;
+use std::{panic, thread};
 
 use crate::batch::{Batch, Encoder};
 use crate::core::Bell;
@@ -273,4 +274,14 @@ fn report_only_strangers() {
         }
     }));
     Panic::watch();
+}
+
+/// Has panics of tasks that run in this process noted with their place. They are reported as ever: whose they are, the hook that the
+/// program has set cannot be told.
+pub(crate) fn watch_panics() {
+    static WATCH: Once = Once::new();
+    // Whoever panics may not set a hook.
+    if !thread::panicking() {
+        WATCH.call_once(Panic::watch);
+    }
 }

@@ -124,3 +124,16 @@ fn inline_tasks_run_before_the_call_returns() {
         assert_eq!(pool.map(nested, [2, 3]).unwrap(), [2, 3]);
     });
 }
+
+#[test]
+fn a_panic_has_its_place_over_every_backend() {
+    guarded(|| {
+        for backend in ALL {
+            let Err(TaskError::Panicked(panic)) = pool(backend).apply(even, (3,)) else {
+                panic!("{backend:?}");
+            };
+            assert_eq!(panic.message(), "3 is odd");
+            assert!(panic.location().is_some_and(|place| place.contains("backends.rs")));
+        }
+    });
+}
