@@ -1,5 +1,6 @@
 //! The interface of `concurrent.futures` over a pool.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use mp_process::Target;
@@ -132,7 +133,8 @@ impl ProcessPoolExecutor {
         self.pool.terminate();
     }
 
-    /// Calls a function with the executor, and waits for all tasks after that.
+    /// Calls a function with the executor, and shuts it down after that, also when the function panics: waits for all tasks, and lets
+    /// the panic go on.
     ///
     /// # Errors
     ///
@@ -149,9 +151,12 @@ impl ProcessPoolExecutor {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn scope<R>(&self, run: impl FnOnce(&Self) -> R) -> Result<R, Error> {
-        let result = run(self);
-        self.shutdown()?;
-        Ok(result)
+        let result = catch_unwind(AssertUnwindSafe(|| run(self)));
+        let ended = self.shutdown();
+        match result {
+            Ok(result) => ended.map(|()| result),
+            Err(panic) => resume_unwind(panic),
+        }
     }
 }
 

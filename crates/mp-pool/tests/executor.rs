@@ -4,6 +4,7 @@
 mod common;
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
@@ -590,5 +591,20 @@ fn a_callback_may_ask_its_future() {
         go.put(&7).unwrap();
         assert_eq!(receiver.recv().unwrap(), (FutureState::Finished, true, true));
         assert_eq!(future.result().unwrap(), 7);
+    });
+}
+
+#[test]
+fn a_scope_shuts_down_after_a_panic_too() {
+    guarded(|| {
+        let executor = ProcessPoolExecutor::new(1).unwrap();
+        let mut future = None;
+        let run = |executor: &ProcessPoolExecutor| -> () {
+            future = Some(executor.submit(square, (3,)).unwrap());
+            panic!("out of it");
+        };
+        assert!(catch_unwind(AssertUnwindSafe(|| executor.scope(run))).is_err());
+        assert!(future.unwrap().is_done());
+        assert!(matches!(executor.submit(square, (3,)), Err(TaskError::Closed)));
     });
 }
