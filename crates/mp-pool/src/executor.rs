@@ -17,7 +17,7 @@ use crate::{Error, Future, Pool, TaskError};
 /// # Python
 ///
 /// `concurrent.futures.ProcessPoolExecutor`. What is different: a worker that dies costs its task and does not break the executor;
-/// dropping it ends the workers at once, and [`ProcessPoolExecutor::scope`] is what Python's `with` does.
+/// dropping it ends the workers at once, also after [`ProcessPoolExecutor::close`], and [`ProcessPoolExecutor::scope`] is what Python's `with` does.
 ///
 /// # If a process dies
 ///
@@ -87,7 +87,12 @@ impl ProcessPoolExecutor {
         self.pool.imap(function, items)
     }
 
-    /// Takes no new tasks any more, and does not wait: Python's `shutdown(wait=False)`.
+    /// Takes no new tasks any more, and does not wait.
+    ///
+    /// # Python
+    ///
+    /// `shutdown(wait=False)`, except that dropping the executor then ends what is not done with [`TaskError::Terminated`].
+    /// [`ProcessPoolExecutor::shutdown`] waits for it.
     pub fn close(&self) {
         self.pool.close();
     }

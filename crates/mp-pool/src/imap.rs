@@ -32,6 +32,9 @@ pub use indexed::Indexed;
 ///
 /// A panic of the input goes on where its item would have come, after the results before it.
 ///
+/// Once it is dropped, nothing more is read. Tasks whose items were read still run, and their results are lost; [`Imap::cancel`] ends
+/// them before, with the workers that run them.
+///
 /// # Examples
 ///
 /// ```

@@ -23,21 +23,25 @@ mod settings;
 
 /// A pool of worker processes.
 ///
-/// A task is a function and its arguments. The function is a function item or a closure that captures nothing; arguments
-/// and results are anything with serde's `Serialize` and `Deserialize`, handles of this library included (queues,
-/// locks, arrays in shared memory).
+/// A task is a function and its arguments. The function is a function item or a closure that captures nothing; one that captures is
+/// refused when the program is built, by `cargo build` though not by `cargo check`. A closure that never returns needs a type to
+/// return: `|| -> () { panic!() }`. Arguments and results are anything with serde's `Serialize` and `Deserialize`, handles of this
+/// library included (queues, locks, arrays in shared memory).
+///
+/// Results are decoded in the thread that takes them. If their `Deserialize` panics, the panic goes on there.
 ///
 /// A pool can be used by several threads at once, and inside a task, where it is a pool of the worker's own.
 ///
 /// # Python
 ///
-/// `multiprocessing.Pool`. Dropping it ends the workers at once, like leaving Python's `with` block, and what is outstanding
-/// then ends with an error instead of never. Workers ignore Ctrl-C: what it means is up to this process.
+/// `multiprocessing.Pool`. Dropping it ends the workers at once, also after [`Pool::close`], like leaving Python's `with` block, and
+/// what is outstanding then ends with [`TaskError::Terminated`] instead of never: [`Pool::join`] waits for it. Workers ignore Ctrl-C: what it means is up to this process.
 ///
 /// # Blocking
 ///
 /// Whoever waits for a result does the pool's dispatching meanwhile. Two threads of the pool sleep: one stands
-/// in when nobody waits, one starts workers and notices their end; a third runs callbacks, if there are any.
+/// in when nobody waits, one starts workers and notices their end; a third runs callbacks, if there are any. Dropping the pool
+/// waits for a callback that is running, though not for more than some seconds.
 ///
 /// # If a process dies
 ///
@@ -530,7 +534,8 @@ impl Pool {
         self.live.state() == "open"
     }
 
-    /// Takes no new tasks any more. Those that were taken run to their end, iterators that were begun go on.
+    /// Takes no new tasks any more. Those that were taken run to their end, iterators that were begun go on: unless the pool is dropped
+    /// before, which ends them. [`Pool::join`] waits for them.
     pub fn close(&self) {
         self.live.close();
     }

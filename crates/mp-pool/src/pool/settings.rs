@@ -92,6 +92,8 @@ impl Pool {
 
     /// Sets how urgent the tasks of one call are; higher ones go before lower ones that have not begun. By default it is zero.
     ///
+    /// Of tasks that travel together, all have begun with the first: the chunk is done to its end before others have their turn.
+    ///
     /// # Examples
     ///
     /// ```
