@@ -156,7 +156,7 @@ where
     /// use mp_pool::Pool;
     ///
     /// let pool = Pool::new(2)?;
-    /// let mut found = pool.imap_unordered(|x: u64| (x % 1000 == 7).then_some(x), 0..);
+    /// let mut found = pool.imap_unordered(|x: u64| (x == 7).then_some(x), 0..);
     /// let first = found.find_map(|result| result.ok().flatten());
     /// assert_eq!(first, Some(7));
     /// found.cancel();
