@@ -50,9 +50,6 @@ const FOOT: usize = 5;
 const RAW_ROOM: usize = 64;
 const RAW_AHEAD: usize = 1 << 20;
 
-/// A batch with so many bytes of values is full.
-const FULL: usize = 512 << 10;
-
 /// Arguments or results of one unit.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
@@ -170,7 +167,7 @@ impl<T: Serialize + 'static> Encoder<T> {
 
     /// It has so many bytes that whatever follows does better in a batch of its own: large values travel by themselves.
     pub(crate) fn is_full(&self) -> bool {
-        self.weight >= FULL
+        self.weight >= loan::LARGE
     }
 
     /// Adds a value. If it does not encode, the batch is as it was before.

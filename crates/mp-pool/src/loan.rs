@@ -35,7 +35,7 @@ use crate::plain;
 const KIND: u32 = u32::from_le_bytes(*b"loan");
 
 /// Below this many bytes, a ring is as fast for a value that need not be encoded: it is copied more often there, but within caches.
-const LARGE: usize = 512 << 10;
+pub(crate) const LARGE: usize = 512 << 10;
 
 /// And for what is encoded anyway. What is larger does not fit into an arena of a ring that keeps its memory.
 const LARGE_ENCODED: usize = 8 << 20;

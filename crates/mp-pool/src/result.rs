@@ -228,7 +228,8 @@ impl<T> AsyncResult<T> {
 
     /// Cancels what has not begun of it; says whether anything was cancelled.
     ///
-    /// What is running goes on, and is asked to stop; see [`should_stop`](crate::should_stop). A map of which tasks were cancelled
+    /// What is running goes on, and is asked to stop; see [`should_stop`](crate::should_stop). Of a chunk that a worker has begun, the tasks after the
+    /// one at hand do not begin; that is not known yet, and not among what this says. A map of which tasks were cancelled
     /// has [`TaskError::Cancelled`] as its result.
     pub fn cancel(&self) -> bool {
         self.core.is_ours() && self.core.cancel(&self.job, false).ended > 0

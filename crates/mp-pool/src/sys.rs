@@ -23,35 +23,28 @@ pub(crate) fn ignore_interrupts() {
 
 /// Writes no core file when the worker crashes: until it is written, the kernel keeps the dead worker's locks.
 pub(crate) fn no_core_file() {
+    lower(libc::RLIMIT_CORE, |limit| limit.rlim_cur = 0);
+}
+
+/// Lowers a limit of this process, which is always allowed.
+fn lower(resource: libc::__rlimit_resource_t, change: impl FnOnce(&mut libc::rlimit)) {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is writable.
-    if unsafe { libc::getrlimit(libc::RLIMIT_CORE, &mut limit) } == 0 {
-        limit.rlim_cur = 0;
-        // SAFETY: `limit` is readable; a lower soft limit is always allowed.
-        unsafe { libc::setrlimit(libc::RLIMIT_CORE, &limit) };
+    if unsafe { libc::getrlimit(resource, &mut limit) } == 0 {
+        change(&mut limit);
+        // SAFETY: `limit` is readable.
+        unsafe { libc::setrlimit(resource, &limit) };
     }
 }
 
 /// Lets this process map no more memory than this beyond what it has mapped, most of which nothing stands behind.
 pub(crate) fn limit_address_space(bytes: u64) {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let mapped = statm.split_ascii_whitespace().next().and_then(|pages| pages.parse().ok());
-    let most = bytes.saturating_add(mapped.map_or(0, |pages: u64| pages.saturating_mul(page())));
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `limit` is writable.
-    if unsafe { libc::getrlimit(libc::RLIMIT_AS, &mut limit) } == 0 {
-        let most = most.min(limit.rlim_max);
-        limit = libc::rlimit { rlim_cur: most, rlim_max: most };
-        // SAFETY: `limit` is readable; a lower limit is always allowed.
-        unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) };
-    }
-}
-
-/// Bytes of a page.
-fn page() -> u64 {
-    // SAFETY: takes no pointers.
-    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    u64::try_from(page).unwrap_or(4096)
+    let most = bytes.saturating_add(sizes(&statm).next().unwrap_or(0));
+    lower(libc::RLIMIT_AS, |limit| {
+        limit.rlim_max = limit.rlim_max.min(most);
+        limit.rlim_cur = limit.rlim_max;
+    });
 }
 
 /// Says whether a worker can be sent this signal and live: one that the kernel leaves to the process, and that is no report of a
@@ -134,9 +127,18 @@ fn resident(pid: u32) -> Option<u64> {
 /// Bytes that are resident and not shared with others, neither those of the program nor arrays in shared memory, by what the kernel
 /// counts of a process in `statm`.
 pub(crate) fn own_memory(statm: &str) -> Option<u64> {
-    let mut pages = statm.split_ascii_whitespace().skip(1).map(str::parse::<u64>);
-    let (resident, shared) = (pages.next()?.ok()?, pages.next()?.ok()?);
-    Some(resident.saturating_sub(shared).saturating_mul(page()))
+    let mut sizes = sizes(statm).skip(1);
+    let (resident, shared) = (sizes.next()?, sizes.next()?);
+    Some(resident.saturating_sub(shared))
+}
+
+/// What `statm` says in pages, in bytes: of the address space, of what is resident, of what is shared of that, and so on.
+fn sizes(statm: &str) -> impl Iterator<Item = u64> {
+    // SAFETY: takes no pointers.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    let page = u64::try_from(page).unwrap_or(4096);
+    let pages = statm.split_ascii_whitespace().map_while(|pages| pages.parse::<u64>().ok());
+    pages.map(move |pages| pages.saturating_mul(page))
 }
 
 fn cpu(pid: u32) -> Option<Duration> {

@@ -83,6 +83,15 @@ impl<L: Link> Dispatcher<L> {
         }
     }
 
+    /// Leaves a worker what it has taken and not answered, and nothing else.
+    fn settle(&mut self, slot: usize) {
+        let untouched = self.take_all_back(slot);
+        self.collect_from(slot);
+        for unit in untouched.into_iter().rev() {
+            self.put(unit, true);
+        }
+    }
+
     /// A worker died with this unit: its task at hand fails or is retried, the others are given out again.
     ///
     /// If the worker was ended for the sake of one task of the unit, and had gone on to another meanwhile, none is to blame.
@@ -151,11 +160,7 @@ impl<L: Link> Dispatcher<L> {
 
     /// Ends a worker for the sake of a unit, or of one task of it, if it still has it; says whether it does.
     fn doom(&mut self, slot: usize, id: u64, place: Option<u32>, error: TaskError) -> bool {
-        let untouched = self.take_all_back(slot);
-        self.collect_from(slot);
-        for unit in untouched.into_iter().rev() {
-            self.put(unit, true);
-        }
+        self.settle(slot);
         let Some(worker) = &mut self.workers[slot] else { return false };
         let has_it = worker.in_flight.iter().any(|ticket| ticket.id() == id);
         if has_it {
@@ -253,11 +258,7 @@ impl<L: Link> Dispatcher<L> {
             if !has_it {
                 continue;
             }
-            let untouched = self.take_all_back(slot);
-            self.collect_from(slot);
-            for unit in untouched.into_iter().rev() {
-                self.put(unit, true);
-            }
+            self.settle(slot);
             let Some(worker) = &self.workers[slot] else { continue };
             let ticket = worker.in_flight.iter().find(|ticket| Arc::ptr_eq(&ticket.unit.job, job));
             let Some(id) = ticket.map(Ticket::id) else { continue };
